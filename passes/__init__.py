@@ -1,0 +1,1 @@
+"""Pure functions: program to program, and gradients to scores."""

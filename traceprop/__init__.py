@@ -1,0 +1,1 @@
+"""traceprop: data lineage as a property of the program."""

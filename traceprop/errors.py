@@ -1,0 +1,67 @@
+"""Every error that traceprop raises, each also a built-in kind, so that `except ValueError` works as it does elsewhere.
+
+A message says what is wrong, where (file, line and column, or the user's source line) and what to do.
+"""
+
+from __future__ import annotations
+
+
+class TracepropError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class SourceError(TracepropError, ValueError):
+    """A file or an array that cannot be a source: ragged, empty, missing, not numeric where numbers are needed."""
+
+
+class TraceError(TracepropError, TypeError):
+    """Something in a traced function that has no meaning in a traced program; names the user's line and the way out."""
+
+
+class IRError(TracepropError, ValueError):
+    """A program that is not well formed."""
+
+
+class TypeRuleError(IRError):
+    """Operands whose types an op does not take."""
+
+
+class VerifyError(IRError):
+    """A program that breaks an invariant of the IR."""
+
+
+class ParseError(IRError):
+    """IR text that is not a program; names line and column."""
+
+    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+
+class ExecutionError(TracepropError, RuntimeError):
+    """An op failed while the program ran; names the op and the user's line."""
+
+
+class ChangedSourceError(ExecutionError):
+    """A source changed between the call and the run."""
+
+
+class LineageError(TracepropError, LookupError):
+    """A lineage question that has no answer: an unknown source, rows out of range, a capture that was not recorded."""
+
+
+class ModelError(TracepropError, ValueError):
+    """A model, a loss or a fit that gradients cannot be taken of."""
+
+
+class NothingToForgetError(TracepropError, ValueError):
+    """A request to forget that names no training row."""
+
+
+class RefusedError(TracepropError, RuntimeError):
+    """A question put to a result whose verdict is `refused`."""
+
+
+class MissingExtraError(TracepropError, ImportError):
+    """An optional library is needed; names the extra that installs it."""
