@@ -26,6 +26,15 @@ class TypeRuleError(IRError):
     """Operands whose types an op does not take."""
 
 
+class DimMismatchError(TypeRuleError):
+    """Two dims that an op needs equal and that the types don't show to be."""
+
+    def __init__(self, message: str, left: object = None, right: object = None) -> None:
+        super().__init__(message)
+        self.left = left
+        self.right = right
+
+
 class VerifyError(IRError):
     """A program that breaks an invariant of the IR."""
 

@@ -1,0 +1,161 @@
+"""Programs: values in SSA form, the ops that define them, and the function around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from traceprop.errors import DimMismatchError, TypeRuleError
+from traceprop.ir.index_map import Full, Read
+from traceprop.ir.location import Location
+from traceprop.ir.ops import OpDef, Signature
+from traceprop.ir.types import ArrayType, Type
+
+
+class Value:
+    """What an op or the caller defines, once. It stores no number: values are numbered where they are printed."""
+
+    __slots__ = ("__weakref__", "op", "type")
+
+    def __init__(self, type: Type, op: Op | None = None) -> None:
+        self.type = type
+        self.op = op
+
+    @property
+    def rank(self) -> int:
+        return len(self.type.dims)
+
+    def __repr__(self) -> str:
+        return f"<{self.type}{f' = {self.op.label}' if self.op else ''}>"
+
+
+class Param(Value):
+    """A value that the caller gives: a source, or (`fitted`) a statistic that an earlier run of the program found."""
+
+    __slots__ = ("fitted", "name", "source")
+
+    def __init__(self, name: str, type: Type, source: str | None = None, fitted: bool = False) -> None:
+        super().__init__(type)
+        self.name = name
+        self.source = source
+        self.fitted = fitted
+
+    def __repr__(self) -> str:
+        return f"<%{self.name}: {self.type}>"
+
+
+class Op:
+    """One step: a structural op, the library function that computes it, its operands and attributes, and its result."""
+
+    def __init__(
+        self,
+        definition: OpDef,
+        operands: Sequence[Value],
+        attrs: Mapping[str, Any] | None = None,
+        payload: str | None = None,
+        dtype: str | None = None,
+        location: Location | None = None,
+    ) -> None:
+        self.definition = definition
+        self.operands = tuple(operands)
+        self.attrs = dict(attrs or {})
+        self.payload = payload
+        self.location = location
+        if definition.type_rule is None:
+            raise TypeRuleError(f"{definition} has no type rule")
+        try:
+            type = definition.type_rule(Signature(tuple(value.type for value in self.operands), self.attrs, dtype))
+        except TypeRuleError as error:
+            where = f" at {location}" if location else ""
+            types = ", ".join(str(value.type) for value in self.operands)
+            message = f"{self.label}({types}){where}: {error}"
+            if isinstance(error, DimMismatchError):
+                raise DimMismatchError(message, error.left, error.right) from None
+            raise TypeRuleError(message) from None
+        self.result = Value(type, self)
+
+    @property
+    def label(self) -> str:
+        """The op as it prints: `reduce[numpy.mean]`."""
+        return f"{self.definition}[{self.payload}]" if self.payload else self.definition.name
+
+    @property
+    def exact(self) -> bool:
+        """Whether the op has a rule for its index map."""
+        return self.definition.lineage is not None
+
+    def with_operands(self, operands: Sequence[Value]) -> Op:
+        """The same op over other operands of fitting types."""
+        dtype = self.result.type.dtype if isinstance(self.result.type, ArrayType) else None
+        return Op(self.definition, operands, self.attrs, self.payload, dtype, self.location)
+
+    @cached_property
+    def reads(self) -> tuple[Read, ...]:
+        """The op's index map; without a rule, every result cell may read every operand cell."""
+        if self.definition.lineage is None:
+            return tuple(Read(value, (Full(),) * value.rank) for value in self.operands)
+        return tuple(self.definition.lineage(self))
+
+    def __repr__(self) -> str:
+        return f"<{self.label} -> {self.result.type}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A traced function: parameters (sources first), ops in an order that runs, and the values it returns."""
+
+    name: str
+    params: tuple[Param, ...]
+    ops: tuple[Op, ...]
+    returns: tuple[Value, ...]
+    _text: list[str] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def of_values(cls, name: str, params: Iterable[Param], returns: Iterable[Value]) -> Program:
+        """The program that computes some values of a graph: everything they need, operands first."""
+        returns = tuple(returns)
+        return cls(name, tuple(params), tuple(ops_behind(returns)), returns)
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """All values, in the order in which they are printed: parameters first."""
+        return (*self.params, *(op.result for op in self.ops))
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self.ops)
+
+    def __str__(self) -> str:
+        if not self._text:
+            from traceprop.ir.dump import dump
+
+            self._text.append(dump(self))
+        return self._text[0]
+
+    def __eq__(self, other: object) -> bool:
+        """Equal as texts: same names, types, ops, attributes, maps and locations. Constants compare by content."""
+        return isinstance(other, Program) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def with_ops(self, ops: Iterable[Op], returns: Iterable[Value] | None = None) -> Program:
+        """The same function around other ops."""
+        return replace(self, ops=tuple(ops), returns=self.returns if returns is None else tuple(returns), _text=[])
+
+
+def ops_behind(values: Iterable[Value]) -> list[Op]:
+    """Every op that some values need, operands before users, in a stable order; without recursion."""
+    done: set[Op] = set()
+    order: list[Op] = []
+    stack = [(value.op, False) for value in reversed(list(values)) if value.op is not None]
+    while stack:
+        op, ready = stack.pop()
+        if ready:
+            order.append(op)
+        elif op not in done:
+            done.add(op)
+            stack.append((op, True))
+            stack.extend((v.op, False) for v in reversed(op.operands) if v.op is not None and v.op not in done)
+    return order

@@ -1,0 +1,35 @@
+"""Where in the user's code an op came from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+
+# Frames of these packages are ours or our callers' plumbing; the demo's pipeline stands for a user's.
+_PLUMBING = ("traceprop", "numpy", "polars", "pandas", "torch", "jax", "sklearn", "functools", "contextlib")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A line of the user's code. `path` is where the file was found; it does not count in equality."""
+
+    file: str
+    line: int
+    function: str = ""
+    path: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def user_location() -> Location | None:
+    """The innermost frame that is not plumbing; `None` where there is none (an interactive embedding)."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.split(".", 1)[0] not in _PLUMBING or module.startswith("traceprop.demo"):
+            code = frame.f_code
+            return Location(os.path.basename(code.co_filename), frame.f_lineno, code.co_name, code.co_filename)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None

@@ -1,0 +1,40 @@
+"""The structural ops, by family."""
+
+from traceprop.ir.opset.control import opaque, record
+from traceprop.ir.opset.elementwise import constant, elementwise, iota
+from traceprop.ir.opset.linalg import contract
+from traceprop.ir.opset.reduce import reduce, scan
+from traceprop.ir.opset.rows import concat, filter, gather, sort
+from traceprop.ir.opset.shape import broadcast, reshape, slice, transpose
+from traceprop.ir.ops import OpDef
+
+OPSET: dict[str, OpDef] = {
+    op.name: op
+    for op in (
+        constant, iota, elementwise,
+        broadcast, reshape, transpose, slice,
+        gather, filter, concat, sort,
+        reduce, scan, contract,
+        opaque, record,
+    )
+}  # fmt: skip
+
+__all__ = [
+    "OPSET",
+    "broadcast",
+    "concat",
+    "constant",
+    "contract",
+    "elementwise",
+    "filter",
+    "gather",
+    "iota",
+    "opaque",
+    "record",
+    "reduce",
+    "reshape",
+    "scan",
+    "slice",
+    "sort",
+    "transpose",
+]

@@ -1,0 +1,174 @@
+"""Ops on rows whose positions the data may decide: gather, filter, sort; and concat, whose pieces are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from traceprop.errors import DimMismatchError, TypeRuleError
+from traceprop.ir.expr import Dim
+from traceprop.ir.graph import Op
+from traceprop.ir.index_map import Bound, Full, Kind, Look, Read, axes, axis
+from traceprop.ir.ops import OpDef, Signature
+from traceprop.ir.types import ArrayType, Field, TableType, Type, dtype_name, numpy_dtype
+
+gather = OpDef("gather", "Takes the positions that `%index` holds along `{axis=0}`. A position below zero counts from the end.")
+filter = OpDef("filter", "The positions at which a boolean array is true, `{size=K}` of them, in order.")
+sort = OpDef("sort", "The stable permutation that sorts the operand along `{axis=0}`.")
+concat = OpDef(
+    "concat",
+    "Operands one after another along `{axis=0}`; along axis 1 a table takes columns, arrays among them under `names`.",
+)
+
+
+@gather.types
+def _gather_type(sig: Signature) -> Type:
+    operand, index = sig.operands
+    if not isinstance(index, ArrayType) or index.dtype[0] not in "iu":
+        raise TypeRuleError(f"the index must be an integer array, not {index}")
+    if isinstance(operand, TableType):
+        fields = operand.fields
+        if sig.attrs.get("non_null"):
+            fields = tuple(replace(field, nullable=False) for field in fields)
+        return TableType(fields, index.dims[0])
+    k = sig.attrs["axis"]
+    return ArrayType(operand.dtype, (*operand.dims[:k], *index.dims, *operand.dims[k + 1 :]))
+
+
+@gather.reads
+def _gather_reads(op: Op) -> tuple[Read, ...]:
+    """(i, j) <- %x[%index[i], j], and %index[i] decided it"""
+    operand, index = op.operands
+    k = op.attrs.get("axis", 0)
+    names = axes(op.result.rank)
+    at = names[k : k + index.rank]
+    return (
+        Read(operand, (*names[:k], Look(index, at), *names[k + index.rank :])),
+        Read(index, at, Kind.CONTROL),
+    )
+
+
+@filter.types
+def _filter_type(sig: Signature) -> Type:
+    (mask,) = sig.operands
+    if not isinstance(mask, ArrayType) or mask.dtype != "bool" or len(mask.dims) != 1:
+        raise TypeRuleError(f"the mask must be a one-dimensional boolean array, not {mask}")
+    return ArrayType("i64", (sig.attrs["size"],))
+
+
+def _decided_by(op: Op) -> tuple[Read, ...]:
+    """The own cell of each chosen position is its control; all the others decided where it landed."""
+    (operand,) = op.operands
+    along = op.attrs.get("axis", 0)
+    names = axes(op.result.rank)
+    own = tuple(Look(op.result, names) if k == along else names[k] for k in range(operand.rank))
+    others = tuple(Full() if k == along else names[k] for k in range(operand.rank))
+    return (Read(operand, own, Kind.CONTROL), Read(operand, others, Kind.ORDER))
+
+
+@filter.reads
+def _filter_reads(op: Op) -> tuple[Read, ...]:
+    """(i) <- %mask[result[i]] (control), %mask[*] (order)"""
+    return _decided_by(op)
+
+
+@sort.types
+def _sort_type(sig: Signature) -> Type:
+    (keys,) = sig.operands
+    if not isinstance(keys, ArrayType) or not 0 <= sig.attrs["axis"] < len(keys.dims):
+        raise TypeRuleError(f"cannot sort {keys} along axis {sig.attrs['axis']}")
+    return ArrayType("i64", keys.dims)
+
+
+@sort.reads
+def _sort_reads(op: Op) -> tuple[Read, ...]:
+    """(i) <- %keys[result[i]] (control), %keys[*] (order)"""
+    return _decided_by(op)
+
+
+def _promote(left: Field, right: Field) -> Field:
+    if left.dtype == right.dtype:
+        dtype = left.dtype
+    elif "str" in (left.dtype, right.dtype):
+        raise TypeRuleError(f"column {left.name!r} is {left.dtype} in one table and {right.dtype} in another")
+    else:
+        dtype = dtype_name(numpy_dtype(left.dtype) if right is left else _common(left.dtype, right.dtype))
+    if left.width != right.width:
+        raise TypeRuleError(f"column family {left.name!r} has {left.width} columns in one table, {right.width} in another")
+    return replace(left, dtype=dtype, nullable=left.nullable or right.nullable)
+
+
+def _common(left: str, right: str) -> object:
+    import numpy as np
+
+    return np.promote_types(numpy_dtype(left), numpy_dtype(right))
+
+
+def _stack_tables(tables: tuple[Type, ...]) -> TableType:
+    first, *rest = tables
+    if not isinstance(first, TableType):
+        raise TypeRuleError("tables and arrays cannot be put under one another")
+    fields, rows = first.fields, first.rows
+    for table in rest:
+        if not isinstance(table, TableType):
+            raise TypeRuleError("tables and arrays cannot be put under one another")
+        names, others = [f.name for f in fields], [f.name for f in table.fields]
+        if names != others:
+            differing = sorted(set(names) ^ set(others)) or [a for a, b in zip(names, others, strict=True) if a != b]
+            raise TypeRuleError(f"the tables differ in column {differing[0]!r}; bring them to the same columns in the same order")
+        fields = tuple(_promote(a, b) for a, b in zip(fields, table.fields, strict=True))
+        rows = rows + table.rows
+    return TableType(fields, rows)
+
+
+def _join_columns(sig: Signature) -> TableType:
+    names = iter(sig.attrs.get("names", ()))
+    fields: list[Field] = []
+    rows = sig.operands[0].dims[0]
+    for operand in sig.operands:
+        if operand.dims[0] != rows:
+            raise DimMismatchError(f"columns of {rows} and of {operand.dims[0]} rows", rows, operand.dims[0])
+        if isinstance(operand, TableType):
+            fields.extend(operand.fields)
+        else:
+            width = operand.dims[1] if len(operand.dims) == 2 else None
+            fields.append(Field(next(names), operand.dtype, width=width))
+    return TableType(tuple(fields), rows)
+
+
+@concat.types
+def _concat_type(sig: Signature) -> Type:
+    k = sig.attrs["axis"]
+    tables = [operand for operand in sig.operands if isinstance(operand, TableType)]
+    if "names" in sig.attrs or (tables and k == 1):
+        return _join_columns(sig)
+    if tables:
+        return _stack_tables(sig.operands)
+    first = sig.operands[0]
+    total: Dim = 0
+    for operand in sig.operands:
+        if len(operand.dims) != len(first.dims):
+            raise TypeRuleError("all arrays must have the same number of axes")
+        for position, (left, right) in enumerate(zip(first.dims, operand.dims, strict=True)):
+            if position != k and left != right:
+                raise DimMismatchError(f"axis {position} is {left} in one array and {right} in another", left, right)
+        total = total + operand.dims[k]
+    dtype = sig.dtype or (first.dtype if isinstance(first, ArrayType) else "f64")
+    return ArrayType(dtype, (*first.dims[:k], total, *first.dims[k + 1 :]))
+
+
+@concat.reads
+def _concat_reads(op: Op) -> list[Read]:
+    """(i<N, j) <- %a[i, j] | (i>=N, j) <- %b[i-N, j]"""
+    k = op.attrs["axis"]
+    reads = []
+    offset: Dim = 0
+    last = len(op.operands) - 1
+    for position, operand in enumerate(op.operands):
+        size = operand.type.dims[k] if operand.rank > k else 1
+        bound = Bound(k, offset if position else None, offset + size if position < last else None)
+        places = list(axes(op.result.rank))[: operand.rank]
+        if operand.rank > k:
+            places[k] = axis(k) - offset  # type: ignore[call-overload]
+        reads.append(Read(operand, tuple(places), where=(bound,) if last else ()))
+        offset = offset + size
+    return reads
