@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from traceprop.errors import TypeRuleError
-from traceprop.ir.expr import Dim, Expr, floordiv, maximum, minimum, mod, product
+from traceprop.ir.expr import Dim, Expr, evaluate, floordiv, maximum, minimum, mod, product, symbols_of
 from traceprop.ir.graph import Op
 from traceprop.ir.index_map import AxisRead, Bound, Read, axes, axis
 from traceprop.ir.opset.elementwise import broadcast_dims
@@ -59,33 +59,26 @@ def _reshape_type(sig: Signature) -> Type:
     return ArrayType(_dtype(operand), shape)
 
 
-def _factor_groups(old: Sequence[Dim], new: Sequence[Dim]) -> list[tuple[list[int], list[int]]]:
-    """Splits both shapes into the smallest runs of axes with equal products: (n,28,28) to (n,784) is n | 28,28 : 784."""
-    groups: list[tuple[list[int], list[int]]] = []
+def _about(dim: Dim) -> int:
+    """A size to compare by, for unequal symbolic sizes; only which axis is taken next hangs on it, never a result."""
+    return int(evaluate(dim, {name: 7919 for name in symbols_of(dim)}))
+
+
+def _factor_groups(old: Sequence[Dim], new: Sequence[Dim]) -> list[tuple[range, range]]:
+    """Splits both shapes into the smallest runs of axes with equal products: (N,28,28) to (N,784) is N:N and 28,28:784."""
+    if 0 in old:
+        return [(range(len(old)), range(len(new)))]
+    groups: list[tuple[range, range]] = []
     a = b = 0
     while a < len(old) or b < len(new):
-        left, right = [], []
-        while not (left or right) or product(old[k] for k in left) != product(new[k] for k in right):
-            size_left, size_right = product(old[k] for k in left), product(new[k] for k in right)
-            behind = isinstance(size_left, int) and isinstance(size_right, int) and size_left < size_right
-            take_left = a < len(old) and (b == len(new) or not right and not left or behind or b >= len(new))
-            if left and right and not (isinstance(size_left, int) and isinstance(size_right, int)):
-                # sizes that cannot be ordered: everything that is left is one group
-                left, right = [*left, *range(a, len(old))], [*right, *range(b, len(new))]
-                a, b = len(old), len(new)
-                break
-            if take_left or b == len(new):
-                if a == len(old):
-                    break
-                left.append(a)
-                a += 1
-                if not right and b < len(new) and old[left[0]] != 1:
-                    right.append(b)
-                    b += 1
+        left, right = range(a, min(a + 1, len(old))), range(b, min(b + 1, len(new)))
+        while (have := product(old[k] for k in left)) != (want := product(new[k] for k in right)):
+            if right.stop == len(new) or (left.stop < len(old) and _about(have) < _about(want)):
+                left = range(left.start, left.stop + 1)
             else:
-                right.append(b)
-                b += 1
+                right = range(right.start, right.stop + 1)
         groups.append((left, right))
+        a, b = left.stop, right.stop
     return groups
 
 
