@@ -1,0 +1,75 @@
+"""What every test may ask for: expected texts on disk, and the folder with real data sets."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the texts under tests/golden instead of comparing"
+    )
+
+
+class Golden:
+    """The text expected by one test: `assert text == golden`, kept in tests/golden/<module>/<test>.txt."""
+
+    # Comparisons are with str; a Golden is never a key.
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, path: Path, update: bool) -> None:
+        self.path = path
+        self.update = update
+
+    @property
+    def text(self) -> str:
+        if not self.path.exists():
+            pytest.fail(f"no {self.path.relative_to(TESTS.parent)} yet: run pytest --update-golden and review it")
+        return self.path.read_text(encoding="utf-8")
+
+    def __eq__(self, text: object) -> bool:
+        if not isinstance(text, str):
+            return NotImplemented
+        text = text.rstrip("\n") + "\n"
+        if self.update:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(text, encoding="utf-8")
+        return text == self.text
+
+    def __repr__(self) -> str:
+        return f"golden {self.path.relative_to(TESTS)}:\n{self.text}"
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Show a failed comparison with a golden text as a diff."""
+    if op == "==" and isinstance(right, Golden) and isinstance(left, str):
+        import difflib
+
+        new = left.rstrip("\n").splitlines()
+        diff = difflib.unified_diff(right.text.splitlines(), new, "expected", "got", lineterm="")
+        return [f"text differs from {right.path.relative_to(TESTS.parent)} (pytest --update-golden rewrites it)", *diff]
+    return None
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """`assert dump(program) == golden` compares with tests/golden/<module>/<test>.txt."""
+    module = request.path.stem.removeprefix("test_")
+    test = re.sub(r"[^\w.-]+", "_", request.node.name.removeprefix("test_")).strip("_")
+    return Golden(TESTS / "golden" / module / f"{test}.txt", request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with the public data sets: $TRACEPROP_DATA, else ../shared/data beside the checkout."""
+    named = os.environ.get("TRACEPROP_DATA")
+    folder = Path(named) if named else TESTS.parent.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no data sets: {'TRACEPROP_DATA names ' + str(folder) if named else 'TRACEPROP_DATA is not set'}")
+    return folder
