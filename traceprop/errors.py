@@ -74,3 +74,7 @@ class RefusedError(TracepropError, RuntimeError):
 
 class MissingExtraError(TracepropError, ImportError):
     """An optional library is needed; names the extra that installs it."""
+
+
+class ReportError(TracepropError, ValueError):
+    """A report that cannot be written as asked: an unknown ending, a category that doesn't exist."""
