@@ -1,0 +1,17 @@
+"""Files and arrays with row identity: what enters a program."""
+
+from traceprop.sources.array import ArraySource
+from traceprop.sources.csv import CsvArraySource, CsvTableSource
+from traceprop.sources.frame import FrameSource
+from traceprop.sources.source import Location, Source, next_array_id, reset_array_ids
+
+__all__ = [
+    "ArraySource",
+    "CsvArraySource",
+    "CsvTableSource",
+    "FrameSource",
+    "Location",
+    "Source",
+    "next_array_id",
+    "reset_array_ids",
+]

@@ -1,0 +1,53 @@
+"""A NumPy array as a source, guarded by a fingerprint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from traceprop.errors import ChangedSourceError, LineageError, SourceError
+from traceprop.ir import ArrayType, Dim
+from traceprop.ir.types import dtype_name
+from traceprop.passes.kernels.dispatch import fingerprint
+from traceprop.sources.source import Source, check_id, next_array_id
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def content_fingerprint(array: np.ndarray) -> int:
+    """A 64-bit hash of an array's content; for arrays of Python objects, of their text."""
+    if array.dtype == object:
+        return hash((array.shape, tuple(map(repr, array.ravel().tolist()))))
+    return fingerprint(array)
+
+
+class ArraySource(Source):
+    """An array whose axis 0 is its rows. It is not copied: writing to it between call and run is an error then."""
+
+    def __init__(self, array: Any, source_id: str | None = None, name: str = "array") -> None:
+        if isinstance(array, np.ma.MaskedArray):
+            raise SourceError(f"{name} is a masked array, and its mask would be lost; fill it first: {name}.filled(…)")
+        self._array = np.asarray(array)
+        self.id = check_id(source_id) if source_id is not None else next_array_id()
+        self.n_rows = self._array.shape[0] if self._array.ndim else 1
+        self.dtype = dtype_name(self._array.dtype)
+        self._fingerprint = content_fingerprint(self._array)
+
+    def value(self) -> np.ndarray:
+        return self._array
+
+    def type(self, rows: Dim) -> ArrayType:
+        shape = self._array.shape
+        return ArrayType(self.dtype, (rows, *shape[1:]) if shape else ())
+
+    def check_unchanged(self) -> None:
+        if content_fingerprint(self._array) != self._fingerprint:
+            raise ChangedSourceError(
+                f"the array {self.id!r} changed between the call and the run; "
+                "pass a copy, or compute the result before writing to the array"
+            )
+
+    def frame(self) -> pl.DataFrame:
+        raise LineageError(f"{self.id!r} is an array without column names, so rows must be given by number")

@@ -1,0 +1,145 @@
+"""CSV files as sources: checked whole, read by polars, and every row known by its line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from traceprop.errors import SourceError
+from traceprop.ir import ArrayType, Dim, TableType
+from traceprop.sources.csv_scan import Scan, digest, read_bytes, scan
+from traceprop.sources.frame import FrameSource, fields_of
+from traceprop.sources.source import Location, Source, check_id, stem
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class _CsvSource(Source):
+    """A CSV file, read and checked whole when the source is made; the bytes are not kept, only their hash."""
+
+    def __init__(self, path: str | Path, source_id: str | None) -> None:
+        self.path = str(path)
+        self.id = check_id(source_id) if source_id is not None else stem(path)
+        content = read_bytes(self.path)
+        self._digest = digest(content)
+        self._load(scan(self.path, content))
+
+    def _load(self, found: Scan) -> None:
+        raise NotImplementedError
+
+    def frame(self) -> pl.DataFrame:
+        raise NotImplementedError
+
+    @cached_property
+    def _lines(self) -> Scan | None:
+        """The file's rows by line; `None` where the file is gone or no longer what it was."""
+        try:
+            content = read_bytes(self.path or "")
+        except SourceError:
+            return None
+        return scan(self.path or "", content) if digest(content) == self._digest else None
+
+    def describe_rows(self, rows: Sequence[int] | np.ndarray) -> list[Location]:
+        """Path, line and text of rows. Line and text are `None` where the file has changed since it was read."""
+        found = self._lines
+        if found is None:
+            return super().describe_rows(rows)
+        return [Location(self.id, self.path, int(row), found.line(row), found.text(row)) for row in rows]
+
+
+class CsvTableSource(_CsvSource):
+    """A CSV file as a table: whole numbers, numbers, booleans and text, told apart by what the column holds."""
+
+    def __init__(self, path: str | Path, source_id: str | None = None, na_values: Sequence[str] = ()) -> None:
+        self._na_values = ["", *([na_values] if isinstance(na_values, str) else na_values)]
+        super().__init__(path, source_id)
+
+    def _load(self, found: Scan) -> None:
+        text = found.strings(self._na_values)
+        self._frame = text.select(_typed(column) for column in text.get_columns())
+        self.n_rows = found.n_rows
+        self.columns = tuple(found.header)
+        self._fields = fields_of(self._frame)
+
+    def value(self) -> pl.DataFrame:
+        return self._frame
+
+    def type(self, rows: Dim) -> TableType:
+        return TableType(self._fields, rows)
+
+    def frame(self) -> pl.DataFrame:
+        return self._frame
+
+
+def _typed(column: pl.Series) -> pl.Series:
+    """The narrowest of int64, float64 and bool that holds every cell; else text. Leading or trailing blanks stay text."""
+    import polars as pl
+
+    if column.null_count() == len(column):
+        return column
+    for dtype in (pl.Int64, pl.Float64):
+        cast = column.cast(dtype, strict=False)
+        if cast.null_count() == column.null_count():
+            return cast
+    lowered = column.str.to_lowercase()
+    if lowered.drop_nulls().is_in(["true", "false"]).all():
+        return (lowered == "true").alias(column.name)
+    return column
+
+
+class CsvArraySource(_CsvSource):
+    """A CSV file of numbers as a float64 array (rows, columns); an empty cell is NaN."""
+
+    def _load(self, found: Scan) -> None:
+        self._array = _numbers(found)
+        self._array.flags.writeable = False
+        self.n_rows = found.n_rows
+        self.columns = tuple(found.header)
+
+    def value(self) -> np.ndarray:
+        return self._array
+
+    def type(self, rows: Dim) -> ArrayType:
+        return ArrayType("f64", (rows, len(self.columns or ())))
+
+    def frame(self) -> pl.DataFrame:
+        import polars as pl
+
+        return pl.DataFrame(self._array, schema=list(self.columns or ()), orient="row")
+
+
+def _numbers(found: Scan) -> np.ndarray:
+    """Every cell as float64. Raises `SourceError` that names the line, the column and the text of the first that is none."""
+    import polars as pl
+
+    text = found.strings([""])
+    trimmed = text.select(pl.all().str.strip_chars().replace("", None))
+    numbers = trimmed.select(pl.all().cast(pl.Float64, strict=False))
+    if sum(numbers.null_count().row(0)) > sum(trimmed.null_count().row(0)):
+        bad = numbers.select(pl.all().is_null()).to_numpy() & ~trimmed.select(pl.all().is_null()).to_numpy()
+        row, column = map(int, np.argwhere(bad)[0])
+        raise SourceError(
+            f"{found.path}, line {found.line(row)}, column {found.header[column]!r}: {text[row, column]!r} is not a number. "
+            "tp.from_csv takes numbers only; tp.read_csv reads text columns too (and na_values= names what means missing)"
+        )
+    return np.ascontiguousarray(numbers.fill_null(float("nan")).to_numpy())
+
+
+class ParquetSource(FrameSource):
+    """A Parquet file as a table."""
+
+    def __init__(self, path: str | Path, source_id: str | None = None) -> None:
+        import polars as pl
+
+        if not Path(path).is_file():
+            raise SourceError(f"{path}: there is no such file")
+        try:
+            frame = pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise SourceError(f"{path} cannot be read as Parquet: {error}") from None
+        super().__init__(frame, source_id if source_id is not None else stem(path), str(path))

@@ -1,0 +1,186 @@
+"""The structure of a CSV file, found in a few vectorised sweeps over its bytes.
+
+polars reads values well but names no lines, and fills short rows silently. So the rows are found here first: newlines
+outside quotes end them, and every row must have as many fields as the header.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from traceprop.errors import SourceError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_QUOTE, _COMMA, _NEWLINE, _RETURN = b'",\n\r'
+_BOM = b"\xef\xbb\xbf"
+
+
+def read_bytes(path: str) -> bytes:
+    """A file's content, unzipped where its name ends in `.gz`. Raises `SourceError` that says what is wrong with it."""
+    try:
+        content = Path(path).read_bytes()
+        if path.endswith(".gz"):
+            content = gzip.decompress(content)
+    except FileNotFoundError:
+        raise SourceError(f"{path}: there is no such file (looked in {Path.cwd()})") from None
+    except IsADirectoryError:
+        raise SourceError(f"{path} is a directory; give a CSV file in it") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from None
+    return content.removeprefix(_BOM)
+
+
+def digest(content: bytes) -> str:
+    """The hash by which a later reading knows the file again."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+@dataclass(eq=False)
+class Scan:
+    """Where each row begins and ends: `starts`, `stops` int64 (n_rows,) offsets into `content`, header left out."""
+
+    path: str
+    content: bytes
+    header: list[str]
+    starts: np.ndarray
+    stops: np.ndarray
+    newlines: np.ndarray
+    blank_rows: bool
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.starts)
+
+    def line(self, row: int) -> int:
+        """The 1-based line on which a row begins."""
+        return int(np.searchsorted(self.newlines, self.starts[row])) + 1
+
+    def text(self, row: int) -> str:
+        """The row as it stands in the file."""
+        return self.content[self.starts[row] : self.stops[row]].decode().rstrip("\r")
+
+    def strings(self, na_values: list[str]) -> pl.DataFrame:
+        """All cells as text; those in `na_values` as null."""
+        import polars as pl
+
+        schema = {name: pl.String for name in self.header}
+        if self.n_rows == 0:
+            return pl.DataFrame(schema=schema)
+        content = self.content[self.starts[0] :]
+        if self.blank_rows:
+            content = _without_blank_rows(self.content, self.starts, self.stops)
+        frame = pl.read_csv(
+            io.BytesIO(content), has_header=False, schema=schema, null_values=na_values, missing_utf8_is_empty_string=True
+        )
+        if frame.height != self.n_rows:
+            raise SourceError(f"{self.path}: {self.n_rows} rows were found but {frame.height} were read; is it quoted oddly?")
+        return frame
+
+
+def _without_blank_rows(content: bytes, starts: np.ndarray, stops: np.ndarray) -> bytes:
+    """The content of the rows alone, a newline behind each."""
+    data = np.frombuffer(content + b"\n", dtype=np.uint8)
+    lengths = stops - starts + 1
+    offsets = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+    kept = data[np.arange(lengths.sum()) + offsets].copy()
+    kept[np.cumsum(lengths) - 1] = _NEWLINE
+    return kept.tobytes()
+
+
+def scan(path: str, content: bytes) -> Scan:
+    """Finds the rows. Raises `SourceError` for what is not a CSV file of UTF-8 text with a header and even rows."""
+    if not content.strip():
+        raise SourceError(f"{path} is empty; a CSV file begins with a line of column names")
+    _check_text(path, content)
+    data = np.frombuffer(content, dtype=np.uint8)
+    newlines = np.flatnonzero(data == _NEWLINE)
+    ends, commas = newlines, np.flatnonzero(data == _COMMA)
+    quotes = np.flatnonzero(data == _QUOTE)
+    if len(quotes):
+        if len(quotes) % 2:
+            line = _line_of(newlines, _open_quote(quotes, newlines))
+            raise SourceError(f"{path}, line {line}: a quoted cell begins and never ends")
+        ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+        commas = commas[np.searchsorted(quotes, commas) % 2 == 0]
+    if len(data) and (len(ends) == 0 or ends[-1] != len(data) - 1):
+        ends = np.append(ends, len(data))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    last = np.maximum(ends - 1, 0)
+    trimmed = ends - (data[last] == _RETURN)
+    filled = trimmed > starts
+    blank = not filled.all()
+    starts, stops = starts[filled], ends[filled]
+    header = _header(path, content[starts[0] : stops[0]].decode().rstrip("\r"), len(starts) - 1)
+    found = np.searchsorted(commas, stops) - np.searchsorted(commas, starts) + 1
+    uneven = np.flatnonzero(found != len(header))
+    if len(uneven):
+        row = uneven[0]
+        raise SourceError(
+            f"{path}, line {_line_of(newlines, starts[row])}: {found[row]} cells where the header has {len(header)} columns "
+            f"({', '.join(header[:6])}{', …' if len(header) > 6 else ''})"
+        )
+    return Scan(path, content, header, starts[1:], stops[1:], newlines, blank)
+
+
+def _open_quote(quotes: np.ndarray, newlines: np.ndarray) -> int:
+    """Of an odd number of quotes, the first that spans a line's end; the last quote where none does."""
+    opening, closing = quotes[:-1:2], quotes[1::2]
+    across = np.flatnonzero(np.searchsorted(newlines, opening) != np.searchsorted(newlines, closing))
+    return int(opening[across[0]] if len(across) else quotes[-1])
+
+
+def _line_of(newlines: np.ndarray, offset: int) -> int:
+    return int(np.searchsorted(newlines, offset)) + 1
+
+
+def _check_text(path: str, content: bytes) -> None:
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        start = content.rfind(b"\n", 0, error.start) + 1
+        line = content.count(b"\n", 0, error.start) + 1
+        column = content.count(b",", start, error.start) + 1
+        raise SourceError(
+            f"{path}, line {line}, column {column}: byte 0x{content[error.start]:02x} is not UTF-8 text; "
+            "save the file as UTF-8"
+        ) from None
+    if (zero := content.find(b"\0")) >= 0:
+        raise SourceError(f"{path}, line {content.count(b'%c' % 10, 0, zero) + 1}: a zero byte; is this a CSV file?")
+
+
+def _header(path: str, line: str, n_rows: int) -> list[str]:
+    try:
+        names = [name.strip() for name in next(csv.reader([line], strict=True))]
+    except (csv.Error, StopIteration) as error:
+        raise SourceError(f"{path}, line 1: the header cannot be read: {error}") from None
+    seen: set[str] = set()
+    for position, name in enumerate(names, 1):
+        if not name:
+            raise SourceError(f"{path}, line 1, column {position}: the header has no name there; name every column")
+        if name in seen:
+            raise SourceError(f"{path}, line 1, column {position}: the name {name!r} stands twice in the header")
+        seen.add(name)
+    if names != [str(k) for k in range(len(names))] and all(map(_is_number, names)):
+        raise SourceError(
+            f"{path}, line 1: {', '.join(names[:4])} … are numbers, not column names; put a header line before the {n_rows + 1} rows"
+        )
+    return names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

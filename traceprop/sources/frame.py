@@ -1,0 +1,77 @@
+"""A table in memory as a source: pandas, polars, Arrow, or anything with `__arrow_c_stream__`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from traceprop.errors import SourceError
+from traceprop.ir import Dim, Field, TableType
+from traceprop.sources.source import Source, check_id, next_array_id
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def fields_of(frame: pl.DataFrame) -> tuple[Field, ...]:
+    """The IR's fields of a polars frame. Raises `SourceError` for column types that the IR doesn't have."""
+    import polars as pl
+
+    names = {
+        pl.Boolean: "bool", pl.String: "str", pl.Categorical: "str", pl.Enum: "str",
+        pl.Int8: "i8", pl.Int16: "i16", pl.Int32: "i32", pl.Int64: "i64",
+        pl.UInt8: "u8", pl.UInt16: "u16", pl.UInt32: "u32", pl.UInt64: "u64",
+        pl.Float32: "f32", pl.Float64: "f64", pl.Date: "date", pl.Datetime: "datetime", pl.Null: "str",
+    }  # fmt: skip
+    fields = []
+    for series in frame.get_columns():
+        dtype = names.get(series.dtype.base_type())
+        if dtype is None:
+            raise SourceError(f"column {series.name!r} holds {series.dtype}, which cannot be traced; cast or drop it")
+        fields.append(Field(series.name, dtype, series.null_count() > 0))
+    return tuple(fields)
+
+
+def to_polars(table: Any) -> pl.DataFrame:
+    """A polars frame of any table that Python's dataframe libraries exchange; a pandas index is left out."""
+    import polars as pl
+
+    if isinstance(table, pl.DataFrame):
+        return table
+    if isinstance(table, pl.LazyFrame):
+        return table.collect()
+    module = type(table).__module__.split(".", 1)[0]
+    try:
+        if module == "pandas":
+            frame = pl.from_pandas(table, nan_to_null=True)
+        elif hasattr(table, "__arrow_c_stream__"):
+            frame = pl.DataFrame(table)
+        else:
+            raise SourceError(f"{type(table).__name__} is no table; give a pandas, polars or Arrow table, or a CSV path")
+    except pl.exceptions.DuplicateError as error:
+        raise SourceError(f"the table has two columns of one name: {error}") from None
+    return frame
+
+
+class FrameSource(Source):
+    """Rows of an in-memory table, in its order."""
+
+    def __init__(self, table: Any, source_id: str | None = None, path: str | None = None) -> None:
+        import polars as pl
+
+        frame = to_polars(table)
+        text = [n for n, t in zip(frame.columns, frame.dtypes, strict=True) if t.base_type() in (pl.Categorical, pl.Enum, pl.Null)]
+        self._frame = frame.with_columns(pl.col(text).cast(pl.String)) if text else frame
+        self.id = check_id(source_id) if source_id is not None else next_array_id()
+        self.path = path
+        self.n_rows = self._frame.height
+        self.columns = tuple(self._frame.columns)
+        self._fields = fields_of(self._frame)
+
+    def value(self) -> pl.DataFrame:
+        return self._frame
+
+    def type(self, rows: Dim) -> TableType:
+        return TableType(self._fields, rows)
+
+    def frame(self) -> pl.DataFrame:
+        return self._frame

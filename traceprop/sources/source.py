@@ -1,0 +1,119 @@
+"""What every source can be asked: its rows, where they stand, and which of them a predicate or a key names."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from traceprop.errors import LineageError, SourceError
+from traceprop.ir import Dim, Type
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Location(NamedTuple):
+    """Where a source row stands. `line` is the 1-based line of the file, `text` that line; both `None` for arrays."""
+
+    source_id: str
+    path: str | None
+    row: int
+    line: int | None
+    text: str | None
+
+
+class Source(ABC):
+    """Rows with identity, numbered from 0. A source is held by reference: what it held at the call must hold at the run."""
+
+    id: str
+    path: str | None = None
+    n_rows: int
+    columns: tuple[str, ...] | None = None
+
+    @abstractmethod
+    def value(self) -> Any:
+        """The concrete data: a NumPy array or a polars DataFrame. Not to be written to."""
+
+    @abstractmethod
+    def type(self, rows: Dim) -> Type:
+        """The IR type, with `rows` for the number of rows."""
+
+    @abstractmethod
+    def frame(self) -> pl.DataFrame:
+        """The data as a table, for predicates. Raises `LineageError` where it has no columns."""
+
+    def check_unchanged(self) -> None:
+        """Raises `ChangedSourceError` where the data is not what it was when the source was made."""
+        return
+
+    def describe_rows(self, rows: Sequence[int] | np.ndarray) -> list[Location]:
+        """Where rows stand, down to the line of the file."""
+        return [Location(self.id, self.path, int(row), None, None) for row in rows]
+
+    def rows_where(self, predicate: str) -> np.ndarray:
+        """int64 array of the rows for which a SQL predicate over the columns holds: `"age > 90"`.
+
+        Raises `LineageError` with the predicate where it cannot be read or names an unknown column.
+        """
+        import polars as pl
+
+        frame = self.frame()
+        try:
+            mask = frame.select(pl.sql_expr(predicate).alias("mask")).to_series()
+            if mask.dtype != pl.Boolean or len(mask) != self.n_rows:
+                raise LineageError(f"where={predicate!r} is no condition on rows of {self.id!r}: it gives {mask.dtype}")
+        except pl.exceptions.PolarsError as error:
+            raise LineageError(
+                f"where={predicate!r} cannot be asked of {self.id!r} ({error}); its columns: {', '.join(frame.columns)}"
+            ) from None
+        return np.flatnonzero(mask.fill_null(False).to_numpy())
+
+    def rows_with_key(self, column: str, value: Any) -> np.ndarray:
+        """int64 array of the rows with `value` in `column`; empty where there are none."""
+        import polars as pl
+
+        frame = self.frame()
+        if column not in frame.columns:
+            raise LineageError(f"{self.id!r} has no column {column!r}; its columns: {', '.join(frame.columns)}")
+        series = frame.get_column(column)
+        wanted: Any = str(value) if series.dtype == pl.String else value
+        if series.dtype != pl.String and isinstance(value, str):
+            wanted = pl.Series([value]).cast(series.dtype, strict=False)[0]
+        if wanted is None:
+            return np.flatnonzero(series.is_null().to_numpy())
+        return np.flatnonzero((series == wanted).fill_null(False).to_numpy())
+
+
+def stem(path: str | Path) -> str:
+    """A file's default source id: its name without ending, `.csv.gz` included."""
+    name = Path(path).name
+    for ending in (".gz", Path(name.removesuffix(".gz")).suffix):
+        if ending:
+            name = name.removesuffix(ending)
+    return name or Path(path).name
+
+
+def check_id(source_id: str) -> str:
+    """A source id is a non-empty string."""
+    if not isinstance(source_id, str) or not source_id:
+        raise SourceError(f"source_id must be a non-empty string, not {source_id!r}")
+    return source_id
+
+
+_array_numbers = itertools.count()
+
+
+def next_array_id() -> str:
+    """`array-<n>`, for arrays that nobody named."""
+    return f"array-{next(_array_numbers)}"
+
+
+def reset_array_ids() -> None:
+    """Starts the numbers of unnamed arrays at 0 again."""
+    global _array_numbers
+    _array_numbers = itertools.count()
