@@ -1,0 +1,4 @@
+from numpy import uint8
+from numpy.typing import NDArray
+
+def hash_words(words: NDArray[uint8]) -> int: ...

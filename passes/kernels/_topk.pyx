@@ -1,0 +1,62 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
+"""The k largest of each row by a heap of k; reference.topk, and dispatch.py checked the arguments."""
+
+from libc.stdint cimport int64_t
+from cython cimport floating
+
+
+cdef inline bint _before(floating a, int64_t i, floating b, int64_t j) noexcept nogil:
+    """Whether score `a` at position `i` ranks before `b` at `j`: larger first, ties by position, NaN last."""
+    if a > b:
+        return True
+    if a < b:
+        return False
+    if a != a:
+        return b != b and i < j
+    return b != b or i < j
+
+
+cdef inline void _sift(floating* score, int64_t* place, Py_ssize_t at, Py_ssize_t k) noexcept nogil:
+    """Restore a heap, its lowest-ranked entry on top, of which only `at` may be out of order."""
+    cdef Py_ssize_t child
+    cdef floating value = score[at]
+    cdef int64_t position = place[at]
+    while True:
+        child = 2 * at + 1
+        if child >= k:
+            break
+        if child + 1 < k and _before(score[child], place[child], score[child + 1], place[child + 1]):
+            child += 1
+        if not _before(value, position, score[child], place[child]):
+            break
+        score[at] = score[child]
+        place[at] = place[child]
+        at = child
+    score[at] = value
+    place[at] = position
+
+
+def topk(const floating[:, ::1] scores, int64_t[:, ::1] order, floating[::1] heap):
+    """Write the positions of each row's `order.shape[1]` (at least one) largest scores; `heap` is working room."""
+    cdef Py_ssize_t row, i, n = scores.shape[1], k = order.shape[1]
+    cdef floating* score = &heap[0]
+    cdef int64_t* place
+    cdef floating value
+    with nogil:
+        for row in range(scores.shape[0]):
+            place = &order[row, 0]
+            for i in range(k):
+                score[i] = scores[row, i]
+                place[i] = i
+            for i in range(k // 2 - 1, -1, -1):
+                _sift(score, place, i, k)
+            for i in range(k, n):
+                value = scores[row, i]
+                if value > score[0] or (score[0] != score[0] and value == value):
+                    score[0] = value
+                    place[0] = i
+                    _sift(score, place, 0, k)
+            for i in range(k - 1, 0, -1):  # the lowest-ranked goes to the end, again and again
+                score[0], score[i] = score[i], score[0]
+                place[0], place[i] = place[i], place[0]
+                _sift(score, place, 0, i)
