@@ -1,0 +1,150 @@
+"""Both twins of every kernel against plain Python sets, sorts and sums, and against each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from traceprop.passes.kernels import dispatch, reference
+
+TWINS = ["numpy", pytest.param("compiled", marks=pytest.mark.skipif(not dispatch.HAVE_EXTENSION, reason="not built"))]
+indices = st.lists(st.integers(-40, 40), max_size=40).map(lambda values: np.array(sorted(values), dtype=np.int64))
+
+
+@pytest.fixture(params=TWINS, autouse=True)
+def twin(request):
+    """Every test of this file runs through the compiled kernels and through their NumPy twins."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "numpy":
+            for module in ("_runs", "_topk", "_fingerprint"):
+                patch.setattr(dispatch, module, None)
+            patch.setattr(dispatch, "_warned", True)
+        yield request.param
+
+
+def as_set(runs) -> set[int]:
+    return {int(value) for a, b in zip(*runs, strict=True) for value in range(a, b)}
+
+
+def assert_canonical(runs) -> None:
+    starts, stops = runs
+    assert starts.dtype == stops.dtype == np.int64
+    assert (starts < stops).all()
+    assert (stops[:-1] < starts[1:]).all()
+
+
+@given(indices)
+def test_runs_and_indices_are_inverse(values):
+    runs = dispatch.runs_from_indices(values)
+    assert_canonical(runs)
+    np.testing.assert_array_equal(dispatch.runs_to_indices(*runs), np.unique(values))
+
+
+@given(indices, indices)
+def test_algebra_is_that_of_sets(left, right):
+    a, b = dispatch.runs_from_indices(left), dispatch.runs_from_indices(right)
+    for name, expected in (
+        ("union", as_set(a) | as_set(b)),
+        ("intersection", as_set(a) & as_set(b)),
+        ("difference", as_set(a) - as_set(b)),
+    ):
+        got = getattr(dispatch, name)(*a, *b)
+        assert_canonical(got)
+        assert as_set(got) == expected, name
+
+
+@given(indices, indices)
+def test_algebra_takes_runs_that_touch_and_gives_maximal_ones(left, right):
+    a = (np.unique(left), np.unique(left) + 1)
+    b = (np.unique(right), np.unique(right) + 1)
+    for name, op in (("union", set.union), ("intersection", set.intersection), ("difference", set.difference)):
+        got = getattr(dispatch, name)(*a, *b)
+        assert_canonical(got)
+        assert as_set(got) == op(set(left.tolist()), set(right.tolist()))
+
+
+@given(indices, st.lists(st.integers(-50, 50)))
+def test_contains(values, questions):
+    runs = dispatch.runs_from_indices(values)
+    expected = [question in set(values.tolist()) for question in questions]
+    got = dispatch.contains(*runs, np.array(questions, dtype=np.int64))
+    assert got.dtype == np.bool_
+    assert got.tolist() == expected
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from([np.nan, -np.inf, -1.0, -0.0, 0.0, 1.0, 2.5, np.inf]), min_size=7, max_size=7),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(0, 9),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_topk_is_a_stable_sort(rows, k, dtype):
+    scores = np.array(rows, dtype=dtype)
+    scores.flags.writeable = False
+    expected = [
+        sorted(range(7), key=lambda i: (np.isnan(row[i]), -row[i] if row[i] == row[i] else 0, i))[:k] for row in rows
+    ]
+    assert dispatch.topk(scores, k).tolist() == expected
+    assert dispatch.topk(scores[0], k).tolist() == expected[0]
+
+
+@given(st.binary(max_size=70), st.integers(0, 3))
+def test_hash_of_bytes_is_the_same_for_both_twins_and_any_alignment(text, shift):
+    aligned = np.frombuffer(text, dtype=np.uint8)
+    moved = np.frombuffer(b"x" * shift + text, dtype=np.uint8)[shift:]
+    expected = reference.hash_words(aligned)
+    assert reference.hash_words(moved) == expected
+    if dispatch._fingerprint is not None:
+        assert dispatch._fingerprint.hash_words(moved) == expected
+
+
+@given(st.integers(0, 99), st.sampled_from(["f8", "f4", "i8", "i2", "u1", "?", "<U2", "M8[s]", ">f8"]))
+def test_any_one_element_changes_the_fingerprint(at, dtype):
+    values = np.arange(100).astype(dtype) if dtype != "?" else np.zeros(100, dtype=bool)
+    other = values.copy()
+    other[at] = not other[at] if dtype == "?" else values[at - 1]
+    assert dispatch.fingerprint(values) != dispatch.fingerprint(other)
+    assert dispatch.fingerprint(values) == dispatch.fingerprint(values.copy())
+
+
+def test_fingerprint_sees_place_shape_and_type_but_not_layout():
+    values = np.arange(12.0).reshape(3, 4)
+    base = dispatch.fingerprint(values)
+    assert dispatch.fingerprint(np.asfortranarray(values)) == base
+    assert dispatch.fingerprint(np.repeat(values, 2, axis=0)[::2]) == base
+    others = [values[::-1], values.T, values.reshape(4, 3), values.ravel(), values.view("i8"), values.astype("f4")]
+    assert len({dispatch.fingerprint(other) for other in others} | {base}) == len(others) + 1
+    assert dispatch.fingerprint(np.zeros(0)) != dispatch.fingerprint(np.zeros((0, 2)))
+    assert 0 <= dispatch.fingerprint(np.float64(3)) < 2**64
+
+
+def test_wrong_arguments_are_errors():
+    for call, message in (
+        (lambda: dispatch.runs_from_indices([3, 1]), "ascending"),
+        (lambda: dispatch.runs_from_indices([0.5]), "integers"),
+        (lambda: dispatch.runs_from_indices([[1]]), "one axis"),
+        (lambda: dispatch.union([0], [0], [], []), "empty run"),
+        (lambda: dispatch.union([0, 1], [2, 3], [], []), "disjoint"),
+        (lambda: dispatch.union([0], [], [], []), "1 starts but 0 stops"),
+        (lambda: dispatch.topk([1.0], -1), "negative"),
+        (lambda: dispatch.topk(np.zeros((1, 1, 1)), 1), "axes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(TypeError, match="Python objects"):
+        dispatch.fingerprint(np.array([object()]))
+
+
+def test_missing_extension_is_said_once(twin):
+    if twin == "compiled":
+        pytest.skip("about the twins")
+    dispatch._warned = False
+    with pytest.warns(RuntimeWarning, match="compiled kernels are missing") as caught:
+        dispatch.runs_from_indices([1])
+        dispatch.runs_from_indices([2])
+    assert len(caught) == 1
