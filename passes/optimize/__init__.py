@@ -1,0 +1,1 @@
+"""Program to program: one pass a file."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class _CsvSource(Source):
     """A CSV file, read and checked whole when the source is made; the bytes are not kept, only their hash."""
 
-    def __init__(self, path: str | Path, source_id: str | None) -> None:
+    def __init__(self, path: str | Path, source_id: str | None = None) -> None:
         self.path = str(path)
         self.id = check_id(source_id) if source_id is not None else stem(path)
         content = read_bytes(self.path)

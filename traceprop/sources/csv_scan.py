@@ -81,7 +81,7 @@ class Scan:
         if self.blank_rows:
             content = _without_blank_rows(self.content, self.starts, self.stops)
         frame = pl.read_csv(
-            io.BytesIO(content), has_header=False, schema=schema, null_values=na_values, missing_utf8_is_empty_string=True
+            io.BytesIO(content), has_header=False, schema=schema, null_values=na_values
         )
         if frame.height != self.n_rows:
             raise SourceError(f"{self.path}: {self.n_rows} rows were found but {frame.height} were read; is it quoted oddly?")

@@ -1,0 +1,54 @@
+"""Common subexpression elimination."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from traceprop.ir.dump import constant_digest
+from traceprop.ir.graph import Op, Program, Value
+from traceprop.ir.types import Type
+from traceprop.passes.rewrite import AbstractPass, over
+
+_Key = tuple[str, str | None, tuple[Value, ...], Hashable, Type]
+
+
+class CSE(AbstractPass):
+    """%a = op(x); %b = op(x)  =>  %a, and %b's users read %a
+
+    Same op, payload, operands and attributes compute the same cells from the same cells. The first user line stays.
+    Of two ops that differ only in the symbol of a data-dependent size the first stays too: the sizes are equal.
+    """
+
+    name: ClassVar[str] = "cse"
+
+    def __call__(self, program: Program) -> Program:
+        first: dict[_Key, Value] = {}
+        replaced: dict[Value, Value] = {}
+        kept: list[Op] = []
+        for old in program.ops:
+            op = over(old, replaced)
+            if not op.definition.effect:
+                value = first.setdefault(_key(op), op.result)
+                if value is not old.result:
+                    replaced[old.result] = value
+                if value is not op.result:
+                    continue
+            kept.append(op)
+        return program.with_ops(kept, [replaced.get(value, value) for value in program.returns])
+
+
+def _key(op: Op) -> _Key:
+    attrs = tuple((name, _hashable(value)) for name, value in sorted(op.attrs.items()))
+    return (op.definition.name, op.payload, op.operands, attrs, op.result.type)
+
+
+def _hashable(value: Any) -> Hashable:
+    """Numbers by type and text, since 1 == 1.0 == True and 0.0 == -0.0; arrays by content."""
+    if isinstance(value, np.ndarray):
+        return constant_digest(value)
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_hashable, value))
+    return (type(value).__name__, repr(value)) if isinstance(value, (bool, int, float, complex)) else value

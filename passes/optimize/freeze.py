@@ -1,0 +1,67 @@
+"""The pipeline as it is applied to new raw rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from traceprop.errors import TraceError
+from traceprop.ir.graph import Op, Param, Program, Value
+from traceprop.passes.optimize.dce import DCE
+from traceprop.passes.optimize.row_axes import folds_rows, row_axes
+from traceprop.passes.rewrite import AbstractPass, over
+
+
+@dataclass(frozen=True)
+class Freeze(AbstractPass):
+    """%m = reduce[numpy.mean](%x) {axes=(0,)}  =>  a parameter `%fitted_n: … fitted`
+
+    Every reduction over rows (a mean, a vocabulary, a Gram matrix) becomes a parameter that is given its value of the
+    fitting run, in the order of `fitted_values`. What is left maps rows to rows, so a new row's result has the index
+    map that it has in the fitting program, and the fitted parameters carry the rows behind the statistics.
+    Raises `TraceError` for an op that reduces over rows and keeps them (a running sum, x @ x.T): it has no fitted value.
+    """
+
+    name: ClassVar[str] = "freeze"
+
+    def __call__(self, program: Program) -> Program:
+        fitted = fitted_values(program)
+        params = {value: Param(f"fitted_{n}", value.type, fitted=True) for n, value in enumerate(fitted)}
+        replaced: dict[Value, Value] = dict(params)
+        kept: list[Op] = []
+        for old in program.ops:
+            if old.result in params:
+                continue
+            op = over(old, replaced)
+            if op is not old:
+                replaced[old.result] = op.result
+            kept.append(op)
+        returns = tuple(replaced.get(value, value) for value in program.returns)
+        frozen = Program(program.name, (*program.params, *params.values()), tuple(kept), returns)
+        return _without_unused(DCE()(frozen))
+
+
+def fitted_values(program: Program) -> list[Value]:
+    """The reductions over rows that no other reduction over rows stands behind on every path, in program order.
+
+    All of them, that is: a reduction of a reduction's result has no rows left to reduce.
+    """
+    rows = row_axes(program)
+    found: list[Value] = []
+    for op in program.ops:
+        if not folds_rows(op, rows):
+            continue
+        if op.result in rows:
+            raise TraceError(
+                f"{op.label} at {op.location or 'an unknown line'} reduces over rows and keeps them, so it has no value to "
+                "fit once and apply to new rows"
+            )
+        found.append(op.result)
+    return found
+
+
+def _without_unused(program: Program) -> Program:
+    """Fitted values that nothing needs any more (a mean inside a frozen standard deviation) are no parameters."""
+    used = {value for op in program.ops for value in op.operands} | set(program.returns)
+    params = tuple(param for param in program.params if not param.fitted or param in used)
+    return Program(program.name, params, program.ops, program.returns)
