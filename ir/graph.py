@@ -104,13 +104,16 @@ class Op:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A traced function: parameters (sources first), ops in an order that runs, and the values it returns."""
+    """A traced function: parameters (sources first), ops in an order that runs, and the values it returns.
+
+    `memo` holds what was derived from the program (its text, its compiled form) and goes with it.
+    """
 
     name: str
     params: tuple[Param, ...]
     ops: tuple[Op, ...]
     returns: tuple[Value, ...]
-    _text: list[str] = field(default_factory=list, repr=False)
+    memo: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of_values(cls, name: str, params: Iterable[Param], returns: Iterable[Value]) -> Program:
@@ -127,11 +130,11 @@ class Program:
         return iter(self.ops)
 
     def __str__(self) -> str:
-        if not self._text:
+        if "text" not in self.memo:
             from traceprop.ir.dump import dump
 
-            self._text.append(dump(self))
-        return self._text[0]
+            self.memo["text"] = dump(self)
+        return str(self.memo["text"])
 
     def __eq__(self, other: object) -> bool:
         """Equal as texts: same names, types, ops, attributes, maps and locations. Constants compare by content."""
@@ -142,7 +145,7 @@ class Program:
 
     def with_ops(self, ops: Iterable[Op], returns: Iterable[Value] | None = None) -> Program:
         """The same function around other ops."""
-        return replace(self, ops=tuple(ops), returns=self.returns if returns is None else tuple(returns), _text=[])
+        return replace(self, ops=tuple(ops), returns=self.returns if returns is None else tuple(returns), memo={})
 
 
 def ops_behind(values: Iterable[Value]) -> list[Op]:

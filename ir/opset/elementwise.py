@@ -11,14 +11,15 @@ from traceprop.ir.expr import Dim
 from traceprop.ir.graph import Op
 from traceprop.ir.index_map import AxisRead, Kind, Read, axis
 from traceprop.ir.ops import OpDef, Signature
-from traceprop.ir.types import ArrayType, Type, dtype_name
+from traceprop.ir.types import ArrayType, Field, TableType, Type, dtype_name
 
 constant = OpDef("constant", "A value that the program holds: `{value=1e-08}`, or an array in its side table.", False)
 iota = OpDef("iota", "The integers 0, 1, … along one axis: `{size=N}`.", False)
 elementwise = OpDef(
     "elementwise",
     "Each result cell from the operands' cells at the same place, with NumPy's broadcasting. `spread=((0,), (1,))` says"
-    " instead which result axes each operand spans; operands named in `control=(0,)` decide rather than flow.",
+    " instead which result axes each operand spans; operands named in `control=(0,)` decide rather than flow;"
+    " `family=\"c\"` makes a two-dimensional result the columns of a table.",
 )
 
 
@@ -83,6 +84,8 @@ def _elementwise_type(sig: Signature) -> Type:
         dims = _spread_dims(sig)
     else:
         dims = broadcast_dims(*(operand.dims for operand in sig.operands))
+    if "family" in sig.attrs:
+        return TableType((Field(sig.attrs["family"], sig.dtype or "u8", width=dims[1]),), dims[0])
     dtypes = [operand.dtype for operand in sig.operands if isinstance(operand, ArrayType)]
     if sig.dtype is None and not dtypes:
         raise TypeRuleError("the result's dtype must be given")

@@ -30,7 +30,9 @@ def _contract_type(sig: Signature) -> Type:
             if dims.setdefault(letter, dim) != dim:
                 raise DimMismatchError(f"sizes {dims[letter]} and {dim} of the shared axis differ", dims[letter], dim)
     first = sig.operands[0]
-    return ArrayType(sig.dtype or (first.dtype if isinstance(first, ArrayType) else "f64"), tuple(dims[x] for x in result))
+    return ArrayType(
+        sig.dtype or (first.dtype if isinstance(first, ArrayType) else "f64"), tuple(dims[x] for x in result)
+    )
 
 
 @contract.reads

@@ -11,7 +11,9 @@ from traceprop.ir.index_map import Bound, Full, Kind, Look, Read, axes, axis
 from traceprop.ir.ops import OpDef, Signature
 from traceprop.ir.types import ArrayType, Field, TableType, Type, dtype_name, numpy_dtype
 
-gather = OpDef("gather", "Takes the positions that `%index` holds along `{axis=0}`. A position below zero counts from the end.")
+gather = OpDef(
+    "gather", "Takes the positions that `%index` holds along `{axis=0}`. A position below zero counts from the end."
+)
 filter = OpDef("filter", "The positions at which a boolean array is true, `{size=K}` of them, in order.")
 sort = OpDef("sort", "The stable permutation that sorts the operand along `{axis=0}`.")
 concat = OpDef(
@@ -93,7 +95,9 @@ def _promote(left: Field, right: Field) -> Field:
     else:
         dtype = dtype_name(numpy_dtype(left.dtype) if right is left else _common(left.dtype, right.dtype))
     if left.width != right.width:
-        raise TypeRuleError(f"column family {left.name!r} has {left.width} columns in one table, {right.width} in another")
+        raise TypeRuleError(
+            f"column family {left.name!r} has {left.width} columns in one table, {right.width} in another"
+        )
     return replace(left, dtype=dtype, nullable=left.nullable or right.nullable)
 
 
@@ -114,7 +118,9 @@ def _stack_tables(tables: tuple[Type, ...]) -> TableType:
         names, others = [f.name for f in fields], [f.name for f in table.fields]
         if names != others:
             differing = sorted(set(names) ^ set(others)) or [a for a, b in zip(names, others, strict=True) if a != b]
-            raise TypeRuleError(f"the tables differ in column {differing[0]!r}; bring them to the same columns in the same order")
+            raise TypeRuleError(
+                f"the tables differ in column {differing[0]!r}; bring them to the same columns in the same order"
+            )
         fields = tuple(_promote(a, b) for a, b in zip(fields, table.fields, strict=True))
         rows = rows + table.rows
     return TableType(fields, rows)
