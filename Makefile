@@ -52,11 +52,11 @@ $(BIN)/python:
 		{ rm -rf $(VENV); echo "could not create $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 $(VENV)/.demo: $(GROUND) | $(BIN)/python
-	@echo "==> installing traceprop with scikit-learn and the report templates, and compiling its kernels"
-	@$(PIP) -e ".[sklearn,report]"
+	@echo "==> installing traceprop with what the demo needs, and compiling its kernels (about a minute)"
+	@$(PIP) -e ".[demo]"
 	@touch $@
 
 $(VENV)/.dev: $(GROUND) | $(BIN)/python
-	@echo "==> installing traceprop with all that its tests and checks need, and compiling its kernels"
+	@echo "==> installing traceprop with what its tests and checks need, and compiling its kernels (some minutes)"
 	@$(PIP) -e ".[dev]"
 	@touch $@ $(VENV)/.demo

@@ -1,0 +1,1 @@
+"""What the command line does beyond the demo: one command, one file."""
