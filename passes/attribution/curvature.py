@@ -1,0 +1,85 @@
+"""The inverse of a Hessian, said honestly: by Cholesky where it is positive, and not at all where it is flat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from traceprop.passes.attribution.losses import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Curvature:
+    """A factored positive semi-definite matrix H (p, p).
+
+    H is scaled to a unit diagonal first, so that what counts as flat does not depend on the units of the features.
+    Directions of relative curvature below `p` rounding errors are the null space: `solve` leaves them out, as a
+    generalised inverse does. Softmax parameters have one by construction (adding a constant to all logits changes
+    nothing), and there no answer depends on it; `flatness` tells of other vectors whether theirs does.
+
+    Attributes
+    ----------
+    negative
+        Whether H has a direction of negative curvature: not a minimum, and no answer below means anything.
+    null
+        float64 (p, q): an orthonormal basis of the flat directions of the scaled matrix.
+    """
+
+    scale: Floats
+    cholesky: Floats | None
+    vectors: Floats
+    values: Floats
+    null: Floats
+    negative: bool
+
+    @staticmethod
+    def of(hessian: Floats) -> Curvature:
+        """Factor a symmetric matrix; costs p^3 / 3, or about 10 p^3 where it is singular."""
+        p = len(hessian)
+        diagonal = hessian.diagonal()
+        scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        scaled = hessian * scale[:, None] * scale
+        none = np.empty((p, 0))
+        factor, failed = scipy.linalg.lapack.dpotrf(scaled, lower=1, clean=1)
+        if not failed:
+            rcond, _ = scipy.linalg.lapack.dpocon(factor, np.abs(scaled).sum(axis=0).max(), uplo="L")
+            if rcond > 8 * p * np.finfo(np.float64).eps:
+                return Curvature(scale, factor, none, np.empty(0), none, negative=False)
+        values, vectors = np.linalg.eigh(scaled)
+        threshold = 8 * p * np.finfo(np.float64).eps * max(float(values[-1]), 1.0)
+        flat = np.abs(values) <= threshold
+        return Curvature(
+            scale, None, vectors[:, ~flat], values[~flat], vectors[:, flat], negative=bool((values < -threshold).any())
+        )
+
+    def solve(self, right: Floats) -> Floats:
+        """Give H^-1 right for right (p,) or (p, m)."""
+        scale = self.scale if right.ndim == 1 else self.scale[:, None]
+        if self.cholesky is not None:
+            solved: Floats = scipy.linalg.cho_solve((self.cholesky, True), scale * right, check_finite=False)
+        else:
+            values = self.values if right.ndim == 1 else self.values[:, None]
+            solved = self.vectors @ ((self.vectors.T @ (scale * right)) / values)
+        return np.multiply(scale, solved)
+
+    def flatness(self, vectors: Floats) -> Floats:
+        """Tell how much of each vector (m, p) lies in flat directions: 0 for none of it, 1 for all."""
+        if not self.null.shape[1]:
+            return np.zeros(len(vectors))
+        scaled = vectors * self.scale
+        length = np.sqrt((scaled**2).sum(axis=1))
+        inside = np.sqrt(((scaled @ self.null) ** 2).sum(axis=1))
+        return inside / np.where(length > 0, length, 1.0)
+
+
+def smallest_curvature(hessian: Floats) -> float:
+    """Give the least eigenvalue of a positive semi-definite matrix that is not zero up to rounding; 0 if there is none.
+
+    It bounds distances from below outside of the flat directions, along which a convex function that is flat
+    everywhere there does not change.
+    """
+    values = np.linalg.eigvalsh(hessian)
+    positive = values[values > 8 * len(values) * np.finfo(np.float64).eps * max(float(values[-1]), 0.0)]
+    return float(positive[0]) if positive.size else 0.0

@@ -1,0 +1,31 @@
+"""Gradient dot products: cheap, no curvature, right in direction more often than in size."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traceprop.passes.attribution.losses import Floats
+from traceprop.passes.attribution.objective import LinearObjective
+
+
+def dot_scores(
+    objective: LinearObjective, theta: Floats, test_features: Floats, outcome_gradients: Floats
+) -> NDArray[np.float32]:
+    """Score -<grad outcome_t, grad loss_i> of test rows (t, d) and all n training rows: float32 (t, n).
+
+    The outcome's change, per unit of step size, when gradient descent steps on row i (TracIn at one checkpoint:
+    Pruthi et al. 2020). Gradients of a linear model are outer products, so that their dot product is one of logit
+    gradients times one of features, and none is ever formed. Positive: the row raises the outcome.
+    """
+    gradient = objective.row_terms(theta).gradient
+    out = np.empty((len(test_features), len(gradient)), dtype=np.float32)
+    for block in blocks(len(test_features), len(gradient)):
+        out[block] = -(outcome_gradients[block] @ gradient.T) * (test_features[block] @ objective.features.T)
+    return out
+
+
+def blocks(tests: int, rows: int, cells: int = 1 << 22) -> list[slice]:
+    """Cut test rows into blocks whose (block, rows) intermediate results hold about `cells` numbers."""
+    size = max(1, cells // max(rows, 1))
+    return [slice(start, min(start + size, tests)) for start in range(0, tests, size)]

@@ -1,0 +1,86 @@
+"""Is this a minimum? Influence assumes that it is, so every answer says how near."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from traceprop.passes.attribution.curvature import Curvature
+from traceprop.passes.attribution.losses import Floats
+from traceprop.passes.attribution.objective import LinearObjective, unflat
+
+CONVERGED_SHIFT = 1e-3
+"""A fit counts as converged when one more Newton step moves no training logit by more than this."""
+
+ESCAPING_SHIFT = 0.2
+"""Where a tiny gradient still leaves a Newton step this large, in logits, the minimum is at infinity."""
+
+Verdict = Literal["exact", "estimated", "refused"]
+
+
+@dataclass(frozen=True, eq=False)
+class FitCheck:
+    """How near parameters are to a minimum of their objective.
+
+    Attributes
+    ----------
+    gradient_norm
+        |grad F| / n, the Euclidean norm of the gradient of the *mean* loss with its penalty.
+    shift
+        The largest change of a training logit that one more Newton step would make. Unlike the gradient's norm it
+        does not depend on the units of the features, and it stays large where the minimum is at infinity.
+    """
+
+    gradient_norm: float
+    shift: float
+    verdict: Verdict
+    why: str
+    hessian: Floats
+    curvature: Curvature
+
+
+def check_fit(objective: LinearObjective, theta: Floats) -> FitCheck:
+    """Judge parameters (d, k) by the gradient of their objective and by the Newton step that is left."""
+    _, gradient, hessian = objective.derivatives(theta)
+    curvature = Curvature.of(hessian)
+    norm = float(np.linalg.norm(gradient)) / max(objective.count, 1)
+    step = unflat(curvature.solve(gradient), objective.classes)
+    shift = float(np.abs(objective.features[objective.kept] @ step).max(initial=0.0))
+    verdict, why = _judge(objective, theta, curvature, norm, shift)
+    return FitCheck(norm, shift, verdict, why, hessian, curvature)
+
+
+def _judge(
+    objective: LinearObjective, theta: Floats, curvature: Curvature, norm: float, shift: float
+) -> tuple[Verdict, str]:
+    if curvature.negative:
+        return "refused", "the loss curves downwards at these parameters, so they are no minimum and nothing follows"
+    if objective.strength == 0 and objective.loss.cross_entropy:
+        if _separates(objective, theta):
+            return "refused", (
+                "the training rows are separable and nothing is penalised, so the best parameters are infinite and no "
+                "row has a finite influence; fit with an L2 penalty"
+            )
+        if norm < 1e-3 and shift > ESCAPING_SHIFT:
+            return "refused", (
+                f"the gradient is small ({norm:.1e}) but a Newton step still moves a logit by {shift:.2g}: some rows "
+                "are separable and nothing is penalised, so the best parameters are infinite; fit with an L2 penalty"
+            )
+    if shift > CONVERGED_SHIFT:
+        return "estimated", (
+            f"the fit has not converged: the gradient norm of the mean loss is {norm:.1e}, and one more Newton step "
+            f"would move a training logit by {shift:.1e}; fit to a smaller tolerance for an exact answer"
+        )
+    return "exact", f"exact Hessian with the penalty, at a fit whose gradient norm is {norm:.1e}"
+
+
+def _separates(objective: LinearObjective, theta: Floats) -> bool:
+    """Whether the parameters themselves give every kept row its own label."""
+    logits = objective.features[objective.kept] @ theta
+    y = objective.y[objective.kept]
+    if objective.classes == 1:
+        return bool(((2.0 * y - 1.0) * logits[:, 0] > 0).all())
+    best = np.sort(logits, axis=1)
+    return bool(((logits.argmax(axis=1) == y) & (best[:, -1] > best[:, -2])).all())
