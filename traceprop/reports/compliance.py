@@ -13,6 +13,7 @@ from traceprop.reports import sections
 from traceprop.reports.annex import annex_point
 from traceprop.reports.answer import answer
 from traceprop.reports.atomic import write_text
+from traceprop.reports.html import render, require_jinja2
 from traceprop.reports.statements import statements
 from traceprop.reports.story import Comparison, Prediction
 
@@ -77,6 +78,8 @@ def compliance_report(
     from traceprop.lineage import provenance
 
     ending = _ending(output_path)
+    if ending == ".html":
+        require_jinja2()
     point = None if high_risk_category is None else annex_point(high_risk_category)
     view = provenance(tensor)
     report: dict[str, Any] = {
@@ -95,9 +98,11 @@ def compliance_report(
         "steps": sections.step_section(view),
         "prediction": sections.prediction_section(prediction),
         "attribution": sections.attribution_section(attribution, view, top_k),
+        "followed": None,
         "correction": sections.correction_section(unlearning, comparison),
         "program": str(view.program),
     }
+    report["followed"] = sections.followed_section(view, report["attribution"])
     report["answer"] = answer(report)
     report["statements"] = statements(report)
     report = sections.plain(report)
@@ -110,8 +115,6 @@ def write_report(report: dict[str, Any], output_path: str | os.PathLike[str]) ->
     """Write a report that `compliance_report` gave, as JSON or HTML by the ending of `output_path`."""
     if _ending(output_path) == ".json":
         return write_text(output_path, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    from traceprop.reports.html import render
-
     return write_text(output_path, render(report))
 
 

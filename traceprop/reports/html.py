@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from importlib import resources
 from typing import Any
 
@@ -11,12 +12,8 @@ from traceprop.reports.picture import picture
 
 def render(report: dict[str, Any]) -> str:
     """Return the page for a report that `compliance_report` gave. Raises MissingExtraError without jinja2."""
-    try:
-        import jinja2
-    except ImportError:
-        raise MissingExtraError(
-            "an HTML report needs jinja2: pip install 'traceprop[report]', or give an output_path that ends in .json"
-        ) from None
+    require_jinja2()
+    import jinja2
     from markupsafe import Markup
 
     templates = resources.files("traceprop.reports") / "templates"
@@ -28,6 +25,14 @@ def render(report: dict[str, Any]) -> str:
     style = (templates / "report.css").read_text(encoding="utf-8")
     # Both are ours: the style has no outside text, and the picture escapes every text that it draws.
     return page.render(report=report, style=Markup(style), picture=Markup(picture(report)), bars=bars(report))  # noqa: S704
+
+
+def require_jinja2() -> None:
+    """Raise MissingExtraError where jinja2 is missing: asked before the work that a page is about."""
+    if importlib.util.find_spec("jinja2") is None:
+        raise MissingExtraError(
+            "an HTML report needs jinja2: pip install 'traceprop[report]', or give an output_path that ends in .json"
+        )
 
 
 def bars(report: dict[str, Any]) -> dict[str, float]:

@@ -7,9 +7,9 @@ from html import escape
 from typing import Any
 
 WIDTH = 1080
-CARD = 190  # width of a file's, the model's and the prediction's card
-STEPS = 370  # width of the panel with the steps
-GAP = 50
+CARD = 180  # width of a file's, the model's and the prediction's card
+STEPS = 500  # width of the panel with the steps
+GAP = 40
 LINE = 26  # height of one step
 MAX_STEPS = 12
 
@@ -74,8 +74,8 @@ def picture(report: dict[str, Any]) -> str:
         y = top + 100 * position
         canvas.card(x_right, y + 6, WIDTH - x_right, 84, css)
         canvas.text(x_right + 18, y + 30, title, "small")
-        canvas.text(x_right + 18, y + 53, shorten(main, 38), "strong")
-        canvas.text(x_right + 18, y + 75, shorten(below, 52), "small")
+        canvas.text(x_right + 18, y + 53, shorten(main, 30), "strong")
+        canvas.text(x_right + 18, y + 75, shorten(below, 44), "small")
         if position:
             x = x_right + (WIDTH - x_right) / 2
             canvas.parts.append(f'<path class="flow" d="M{x:g},{y - 10:g} l0,7"/>')
@@ -91,7 +91,7 @@ def picture(report: dict[str, Any]) -> str:
 def _file_card(canvas: Canvas, y: float, source: dict[str, Any]) -> None:
     canvas.card(1, y + 2, CARD - 2, 76, "file")
     canvas.text(16, y + 26, "FILE" if source["file"] else "ARRAY", "tag")
-    canvas.text(16, y + 46, shorten(source["source_id"], 21), "strong")
+    canvas.text(16, y + 46, shorten(source["source_id"], 20), "strong")
     canvas.text(16, y + 66, f"{source['rows_used']:,} of {source['rows']:,} rows used", "small")
 
 
@@ -102,7 +102,7 @@ def _steps_panel(canvas: Canvas, x: float, y: float, height: float, lines: list[
         base = y + 54 + LINE * position
         number = where.rsplit(":", 1)[-1] if ":" in where else ""
         canvas.text(x + 44, base, number, "number", "end")
-        canvas.text(x + 56, base, shorten(code, 44), "code")
+        canvas.text(x + 56, base, shorten(code, 61), "code")
 
 
 def _right_cards(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:

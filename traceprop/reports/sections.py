@@ -93,6 +93,27 @@ def parameters_of(model: object) -> dict[str, np.ndarray]:
     }
 
 
+def followed_section(view: View, attribution: dict[str, Any] | None) -> dict[str, Any] | None:
+    """One row, from its line in a file to its place in the prepared data: the most harmful one, else the first."""
+    harmful = (attribution or {}).get("most_harmful")
+    if harmful:
+        first = harmful[0]
+        names = ("source_id", "row", "line", "text", "influence_score")
+        return {**{name: first[name] for name in names}, "prepared_row": first["sample_index"]}
+    located = view.locate(0)
+    if not located:
+        return None
+    first = located[0]
+    return {
+        "source_id": first.source_id,
+        "row": first.row,
+        "line": first.line,
+        "text": first.text,
+        "influence_score": None,
+        "prepared_row": 0,
+    }
+
+
 def prediction_section(prediction: Prediction | None) -> dict[str, Any] | None:
     """The prediction asked about."""
     return None if prediction is None else {**asdict(prediction), "row": dict(prediction.row)}

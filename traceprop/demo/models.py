@@ -1,0 +1,139 @@
+"""One model, fitted by either library: logistic regression, mean loss + ½‖w‖²/(C·n), the intercept left out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import MissingExtraError, ModelError
+
+C = 1.0
+
+
+class AbstractLearner(ABC):
+    """How to make a model, fit it to arrays, and ask it for log-odds."""
+
+    name: str
+
+    @abstractmethod
+    def new(self, n_features: int) -> Any:
+        """Return a model that has not been fitted."""
+
+    @abstractmethod
+    def fit(self, model: Any, X: np.ndarray, y: np.ndarray) -> Any:
+        """Fit the model to features (n, d) and labels 0/1 (n,), to the optimum, and return it."""
+
+    @abstractmethod
+    def logits(self, model: Any, X: np.ndarray) -> np.ndarray:
+        """Return the log-odds of label 1 for each row, float64 (n,)."""
+
+    def context_arguments(self, n_rows: int) -> dict[str, Any]:
+        """Return what `tp.training_context` needs beyond the model and the data."""
+        return {}
+
+
+class SklearnLearner(AbstractLearner):
+    """scikit-learn's LogisticRegression, solved by Newton's method: a few steps to machine precision."""
+
+    name = "sklearn"
+
+    def __init__(self) -> None:
+        try:
+            import sklearn.linear_model as linear_model
+        except ImportError:
+            raise MissingExtraError("--model sklearn needs scikit-learn: pip install 'traceprop[sklearn]'") from None
+        self._class = linear_model.LogisticRegression
+
+    def new(self, n_features: int) -> Any:
+        return self._class(C=C, solver="newton-cholesky", tol=1e-10, max_iter=100)
+
+    def fit(self, model: Any, X: np.ndarray, y: np.ndarray) -> Any:
+        return model.fit(X, y)
+
+    def logits(self, model: Any, X: np.ndarray) -> np.ndarray:
+        return np.asarray(model.decision_function(X), dtype=np.float64)
+
+
+class TorchLearner(AbstractLearner):
+    """A torch Linear with two outputs under cross-entropy, fitted by L-BFGS with line search.
+
+    At the optimum w₁ = -w₀, so with log-odds weights w = w₁ - w₀ the penalty ½·l2·(|w₀|² + |w₁|²) is ½·(l2/2)·|w|²:
+    twice scikit-learn's coefficient gives scikit-learn's model.
+    """
+
+    name = "torch"
+
+    def __init__(self) -> None:
+        try:
+            import torch
+        except ImportError:
+            raise MissingExtraError("--model torch needs PyTorch: pip install 'traceprop[torch]'") from None
+        self._torch = torch
+        self._loss = torch.nn.CrossEntropyLoss(reduction="none")
+
+    def _l2(self, n_rows: int) -> float:
+        return 2.0 / (C * n_rows)
+
+    def context_arguments(self, n_rows: int) -> dict[str, Any]:
+        return {"loss": self._loss, "l2": self._l2(n_rows)}
+
+    def new(self, n_features: int) -> Any:
+        model = self._torch.nn.Linear(n_features, 2, dtype=self._torch.float64)
+        with self._torch.no_grad():
+            for parameter in model.parameters():
+                parameter.zero_()
+        return model
+
+    def fit(self, model: Any, X: np.ndarray, y: np.ndarray) -> Any:
+        torch = self._torch
+        inputs, labels = torch.as_tensor(X, dtype=torch.float64), torch.as_tensor(y, dtype=torch.int64)
+        l2 = self._l2(len(labels))
+        optimizer = torch.optim.LBFGS(
+            model.parameters(),
+            max_iter=2000,
+            history_size=50,
+            tolerance_grad=1e-10,
+            tolerance_change=0.0,
+            line_search_fn="strong_wolfe",
+        )
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            objective = self._loss(model(inputs), labels).mean() + 0.5 * l2 * model.weight.square().sum()
+            objective.backward()
+            return objective
+
+        optimizer.step(closure)
+        return model
+
+    def logits(self, model: Any, X: np.ndarray) -> np.ndarray:
+        with self._torch.no_grad():
+            scores = model(self._torch.as_tensor(X, dtype=self._torch.float64))
+        return np.asarray((scores[:, 1] - scores[:, 0]).numpy(), dtype=np.float64)
+
+
+LEARNERS = {"sklearn": SklearnLearner, "torch": TorchLearner}
+
+
+def learner(name: str) -> AbstractLearner:
+    """Return the learner called `name`; ModelError for any other name, MissingExtraError without its library."""
+    if name not in LEARNERS:
+        raise ModelError(f"no model called {name!r}; there are: {', '.join(LEARNERS)}")
+    return LEARNERS[name]()
+
+
+def losses(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Logistic loss of each row, float64 (n,): log(1 + exp(-margin))."""
+    return np.logaddexp(0.0, -margins(logits, y))
+
+
+def margins(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Log-odds of the right label: logits for label 1, -logits for label 0."""
+    return np.where(np.asarray(y) == 1, logits, -logits)
+
+
+def probability(margin: float) -> float:
+    """Log-odds → probability."""
+    return float(1.0 / (1.0 + np.exp(-margin)))

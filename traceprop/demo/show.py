@@ -1,0 +1,152 @@
+"""What the demo prints. Figures go to the reader in the order in which they were found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from traceprop.demo.files import Files
+from traceprop.demo.forgetting import Forgotten
+from traceprop.demo.preparing import Prepared
+from traceprop.demo.question import Question, Trained
+from traceprop.demo.reporting import distances, model_rows
+
+IR_LINES = 12
+
+
+class Show:
+    """Prints each step of the demo on a console."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def heading(self, number: int, text: str) -> None:
+        """Print the title of a step."""
+        self.console.print(f"\n[bold blue]{number}[/] [bold]{escape(text)}[/]")
+
+    def say(self, text: str) -> None:
+        """Print a line of prose; rich markup is on."""
+        self.console.print(f"  {text}", highlight=False)
+
+    def start(self) -> None:
+        """Print what the demo is about."""
+        self.console.print(
+            Panel(
+                "A model estimates incomes from two offices' census files. It gets somebody wrong.\n"
+                "[bold]Which lines of which files misled it, and can they be taken out without training again?[/]",
+                title="traceprop demo",
+                border_style="blue",
+            )
+        )
+
+    def files(self, files: Files) -> None:
+        """Step 1."""
+        self.heading(1, "Two CSV files as the offices deliver them: text categories, ? for missing")
+        for path in (files.north_office, files.south_office):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            self.say(f"[cyan]{escape(str(path))}[/]  {len(lines) - 1:,} rows, for example line 2:")
+            self.console.print(Text(f"    {lines[1]}", style="dim"), no_wrap=True, overflow="ellipsis")
+
+    def programs(self, files: Files, prepared: Prepared) -> None:
+        """Step 2."""
+        self.heading(2, "The preparation, traced to a program: behind every line, the cells that it reads")
+        for title, text, name in (
+            ("as traced", prepared.traced, "program-traced.txt"),
+            ("after passes", prepared.optimized, "program-optimized.txt"),
+        ):
+            lines = text.splitlines()
+            shown = lines if len(lines) <= IR_LINES + 3 else [*lines[:IR_LINES], "  ...", *lines[-2:]]
+            self.say(f"[bold]{title}[/] ({len(lines)} lines, whole in {escape(str(files.folder / name))})")
+            for line in shown:
+                self.console.print(Text(f"    {line}", style="dim"), no_wrap=True, overflow="ellipsis")
+
+    def laziness(self, prepared: Prepared) -> None:
+        """Step 3."""
+        self.heading(3, "Run when asked for, and equal to pandas")
+        rows, columns = prepared.features.shape
+        self.say(
+            f"ops run after the call: [bold]{prepared.ops_run_before}[/]; once a value was asked for: "
+            f"[bold]{prepared.ops_run_after}[/]"
+        )
+        self.say(
+            f"features {rows:,} × {columns}; largest difference from the same function in pandas: "
+            f"[bold]{prepared.difference:.3g}[/]; labels equal: [bold]{'yes' if prepared.labels_equal else 'NO'}[/]"
+        )
+
+    def training(self, trained: Trained, model: str) -> None:
+        """Step 4."""
+        self.heading(4, f"A logistic regression learns from them ({model})")
+        self.say(
+            f"trained in {trained.seconds:.2f} s; right on [bold]{100 * trained.accuracy:.2f} %[/] of "
+            f"{len(trained.held_out_labels):,} held-out rows"
+        )
+        for note in trained.notes:
+            self.say(f"[yellow]note[/] {escape(note)}")
+
+    def question(
+        self, files: Files, question: Question, entries: list[dict[str, Any]], steps: list[dict[str, Any]]
+    ) -> None:
+        """Step 5."""
+        self.heading(5, f"One of its {question.n_wrong} wrong answers")
+        self.say(f"[cyan]{escape(str(files.held_out))}[/] line {question.line}:")
+        self.console.print(Text(f"    {question.text}", style="dim"), no_wrap=True, overflow="ellipsis")
+        self.say(
+            f"the model says [bold red]{escape(question.said)}[/]; the right answer is "
+            f"[bold green]{escape(question.truth)}[/], which it gave {100 * question.probability:.1f} %"
+        )
+        result = question.result
+        self.say(f"influence of every training row on that: [bold]{result.verdict}[/] [dim]{escape(result.why)}[/]")
+        table = Table(title="The ten rows that hurt the right answer most", title_justify="left", title_style="bold")
+        for name, justify in (
+            ("influence", "right"),
+            ("file", "left"),
+            ("line", "right"),
+            ("text of that line", "left"),
+        ):
+            table.add_column(name, justify=justify, no_wrap=name != "file", overflow="ellipsis")  # type: ignore[arg-type]
+        for entry in entries:
+            file = str(entry["file"]).rsplit("/", 1)[-1]
+            table.add_row(f"{entry['influence_score']:+.4f}", file, str(entry["line"]), Text(entry["text"] or ""))
+        self.console.print(table)
+        table = Table(
+            title="The steps that those rows went through", title_justify="left", title_style="bold", box=None
+        )
+        for name in ("step", "your line", "what it says"):
+            table.add_column(name, no_wrap=name != "step", overflow="ellipsis")
+        for step in steps:
+            table.add_row(Text(step["name"]), step["location"] or "", Text(step["code"] or "", style="dim"))
+        self.console.print(table)
+
+    def forgetting(self, forgotten: Forgotten) -> None:
+        """Step 6."""
+        self.heading(6, f"The {len(forgotten.rows)} worst rows of {forgotten.office}, taken out of the model")
+        self.say(f"[bold]{forgotten.result.verdict}[/] [dim]{escape(forgotten.result.why)}[/]")
+        table = Table()
+        for name in ("model", "right answer gets", "held-out rows right", "loss on removed rows", "time"):
+            table.add_column(name, justify="left" if name == "model" else "right")
+        for name, note, judged in model_rows(forgotten):
+            table.add_row(
+                f"[bold]{name}[/]\n[dim]{escape(note)}[/]",
+                f"{100 * judged.probability:.2f} %",
+                f"{100 * judged.accuracy:.2f} %",
+                f"{judged.forgotten_loss:.4f}",
+                f"{1000 * judged.seconds:.0f} ms",
+            )
+        self.console.print(table)
+        for name, value, meaning in distances(forgotten):
+            self.say(f"{name}: [bold]{value}[/] [dim]{escape(meaning)}[/]")
+
+    def answer(self, sentences: list[str], html: str, json: str) -> None:
+        """Step 7, and the answer."""
+        self.heading(7, "The report")
+        self.say(f"for people:   [cyan]{escape(html)}[/]")
+        self.say(f"for machines: [cyan]{escape(json)}[/]")
+        self.console.print()
+        self.console.print(
+            Panel("\n".join(escape(sentence) for sentence in sentences), title="answer", border_style="green")
+        )
