@@ -26,6 +26,10 @@ class Outcome:
 class AbstractExecutor(Protocol):
     """Runs programs on concrete inputs."""
 
+    def compile(self, program: Program, options: Mapping[str, Any]) -> Any:
+        """The program made ready to run; callable on one plain value per parameter."""
+        ...
+
     def run(self, program: Program, inputs: Sequence[Any], options: Mapping[str, Any]) -> Outcome:
         """Runs `program` on one concrete input per parameter and returns what it left behind."""
         ...

@@ -62,7 +62,7 @@ _FOLD: dict[str, Callable[..., int]] = {
 
 def _atomic(dim: Dim) -> str:
     text = str(dim)
-    return text if text.isalnum() else f"({text})"
+    return text if text.replace("_", "").isalnum() else f"({text})"
 
 
 def _order(monomial: Monomial) -> tuple[int, bool, str]:
@@ -82,8 +82,10 @@ class Expr:
         for monomial, coefficient in self.terms:
             factors = [_atomic(_lift(atom)) if isinstance(atom, Call) and len(monomial) > 1 else str(atom)
                        for atom in monomial]  # fmt: skip
+            if coefficient != 1 and not (coefficient == -1 and text):  # -(N//2) is not (-N)//2
+                factors = [f"({f})" if "/" in f or "%" in f else f for f in factors]
             if abs(coefficient) != 1 or not monomial:
-                factors = [str(abs(coefficient)), *(f"({f})" if "/" in f or "%" in f else f for f in factors)]
+                factors = [str(abs(coefficient)), *factors]
             text += ("-" if coefficient < 0 else "+" if text else "") + "*".join(factors)
         return text
 

@@ -10,7 +10,7 @@ from typing import Any
 from traceprop.errors import DimMismatchError, TypeRuleError
 from traceprop.ir.index_map import Full, Read
 from traceprop.ir.location import Location
-from traceprop.ir.ops import OpDef, Signature
+from traceprop.ir.ops import LineageRule, OpDef, Signature
 from traceprop.ir.types import ArrayType, Type
 
 
@@ -47,7 +47,10 @@ class Param(Value):
 
 
 class Op:
-    """One step: a structural op, the library function that computes it, its operands and attributes, and its result."""
+    """One step: a structural op, the library function that computes it, its operands and attributes, and its result.
+
+    `rule` is the index map of this op alone, for structural ops that have none (`opaque`).
+    """
 
     def __init__(
         self,
@@ -57,12 +60,14 @@ class Op:
         payload: str | None = None,
         dtype: str | None = None,
         location: Location | None = None,
+        rule: LineageRule | None = None,
     ) -> None:
         self.definition = definition
         self.operands = tuple(operands)
         self.attrs = dict(attrs or {})
         self.payload = payload
         self.location = location
+        self.rule = definition.lineage or rule
         if definition.type_rule is None:
             raise TypeRuleError(f"{definition} has no type rule")
         try:
@@ -84,22 +89,33 @@ class Op:
     @property
     def exact(self) -> bool:
         """Whether the op has a rule for its index map."""
-        return self.definition.lineage is not None
+        return self.rule is not None
 
     def with_operands(self, operands: Sequence[Value]) -> Op:
         """The same op over other operands of fitting types."""
-        dtype = self.result.type.dtype if isinstance(self.result.type, ArrayType) else None
-        return Op(self.definition, operands, self.attrs, self.payload, dtype, self.location)
+        return Op(
+            self.definition, operands, self.attrs, self.payload, payload_dtype(self.result.type), self.location, self.rule
+        )
 
     @cached_property
     def reads(self) -> tuple[Read, ...]:
         """The op's index map; without a rule, every result cell may read every operand cell."""
-        if self.definition.lineage is None:
-            return tuple(Read(value, (Full(),) * value.rank) for value in self.operands)
-        return tuple(self.definition.lineage(self))
+        return tuple(self.rule(self)) if self.rule else full_map(self)
 
     def __repr__(self) -> str:
         return f"<{self.label} -> {self.result.type}>"
+
+
+def full_map(op: Op) -> tuple[Read, ...]:
+    """Every result cell may read every operand cell: what is said of an op that nothing is known about."""
+    return tuple(Read(value, (Full(),) * value.rank) for value in op.operands)
+
+
+def payload_dtype(result: Type) -> str | None:
+    """The dtype that a result's type gives away: an array's, or that of a table which is one family of columns."""
+    if isinstance(result, ArrayType):
+        return result.dtype
+    return result.fields[0].dtype if len(result.fields) == 1 else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Union
 import numpy as np
 
 from traceprop.ir.expr import Dim
+from traceprop.ir.words import word
 
 # The IR's name of a dtype, and NumPy's.
 DTYPES: dict[str, str] = {
@@ -77,13 +78,8 @@ class Field:
         return 1 if self.width is None else self.width
 
     def __str__(self) -> str:
-        name = self.name if self.name.isidentifier() else '"' + _escape(self.name) + '"'
         family = "" if self.width is None else f"[{self.width}]"
-        return f"{name}: {self.dtype}{'?' if self.nullable else ''}{family}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+        return f"{word(self.name)}: {self.dtype}{'?' if self.nullable else ''}{family}"
 
 
 @dataclass(frozen=True, slots=True)

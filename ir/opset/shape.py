@@ -145,7 +145,7 @@ def extent(item: tuple[Any, Any, Any], size: Dim) -> Extent:
     return lo, step, floordiv(count + (step - 1), step)
 
 
-def _column_ranges(table: TableType, names: Sequence[str]) -> list[tuple[Dim, Dim]]:
+def column_ranges(table: TableType, names: Sequence[str]) -> list[tuple[Dim, Dim]]:
     """For each named column (or family): its first position among the table's columns, and how many it takes."""
     starts: dict[str, tuple[Dim, Dim]] = {}
     position: Dim = 0
@@ -170,10 +170,10 @@ def _slice_type(sig: Signature) -> Type:
     (operand,) = sig.operands
     if isinstance(operand, TableType):
         if "columns" in sig.attrs:
-            _column_ranges(operand, sig.attrs["columns"])
+            column_ranges(operand, sig.attrs["columns"])
             return TableType(tuple(operand.field(name) for name in sig.attrs["columns"]), operand.rows)
         name = sig.attrs["column"]
-        ((_, width),) = _column_ranges(operand, [name])
+        ((_, width),) = column_ranges(operand, [name])
         family = operand.field(name).width is not None
         return ArrayType(_column_dtype(operand, name), (operand.rows, width) if family else (operand.rows,))
     dims: list[Dim] = []
@@ -194,11 +194,11 @@ def _slice_type(sig: Signature) -> Type:
 
 def _column_reads(op: Op, table: TableType) -> list[Read]:
     if "column" in op.attrs:
-        ((start, _),) = _column_ranges(table, [op.attrs["column"]])
+        ((start, _),) = column_ranges(table, [op.attrs["column"]])
         return [Read(op.operands[0], (axis(0), start if op.result.rank == 1 else start + axis(1)))]
     runs: list[tuple[Dim, Dim, Dim]] = []  # first result column, first operand column, how many: neighbours joined
     offset: Dim = 0
-    for start, width in _column_ranges(table, op.attrs["columns"]):
+    for start, width in column_ranges(table, op.attrs["columns"]):
         if runs and runs[-1][1] + runs[-1][2] == start:
             runs[-1] = (*runs[-1][:2], runs[-1][2] + width)
         else:

@@ -1,0 +1,1 @@
+"""IR to results: code generation, the table engine, the local executor."""

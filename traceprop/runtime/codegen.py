@@ -1,0 +1,278 @@
+"""A program as the source of one plain Python function over NumPy and the table engine."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import ExecutionError
+from traceprop.ir import Dim, Expr, Op, Program, TableType, Value
+from traceprop.ir.expr import symbol
+from traceprop.ir.opset import (
+    broadcast,
+    concat,
+    constant,
+    contract,
+    elementwise,
+    filter,
+    gather,
+    iota,
+    record,
+    reduce,
+    reshape,
+    scan,
+    slice,
+    sort,
+    transpose,
+)
+from traceprop.ir.opset.shape import column_ranges
+from traceprop.ir.ops import OpDef
+from traceprop.ir.types import numpy_dtype
+from traceprop.runtime.payloads import resolve
+
+
+@dataclass
+class Code:
+    """Generated source and what it needs: the functions and arrays that it names, and each line's op."""
+
+    source: str
+    scope: dict[str, Any]
+    op_of_line: dict[int, Op]
+    slots: int
+
+
+@dataclass
+class _Writer:
+    names: dict[Value, str] = field(default_factory=dict)
+    scope: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    op_of_line: dict[int, Op] = field(default_factory=dict)
+    sizes: dict[str, str] = field(default_factory=dict)
+
+    def add(self, text: str, op: Op | None = None) -> None:
+        self.lines.append(f"    {text}")
+        if op is not None:
+            self.op_of_line[len(self.lines) + 1] = op
+
+    def bind_sizes(self, value: Value, rows: str) -> None:
+        """Names every size symbol that this value is the first to show."""
+        for k, dim in enumerate(value.type.dims):
+            if isinstance(dim, Expr) and dim == symbol(str(dim)) and str(dim) not in self.sizes:
+                self.sizes[str(dim)] = str(dim)
+                self.add(f"{dim} = {rows}.shape[{k}]")
+
+    def function(self, payload: str) -> str:
+        """The name by which the code calls a payload: the payload itself, dots and all underlined."""
+        function = resolve(payload)
+        name = payload.replace(".", "_")
+        self.scope[name] = function
+        return name
+
+
+def generate(program: Program) -> Code:
+    """The code of a program. Every op is one line; a value is dropped on the line behind its last use."""
+    writer = _Writer()
+    parameters = []
+    for k, param in enumerate(program.params):
+        name = param.name if param.name.isidentifier() and not keyword.iskeyword(param.name) else f"p{k}"
+        name = name if name not in parameters and not name.startswith("_") else f"p{k}_{name}"
+        writer.names[param] = name
+        parameters.append(name)
+    for param in program.params:
+        if param.rank:
+            writer.bind_sizes(param, writer.names[param])
+    last = _last_uses(program)
+    slots = 0
+    number = 0
+    for op in program.ops:
+        if op.definition is record:
+            slots += 1
+            writer.add(f"captures[{op.attrs['slot']}] = {writer.names[op.operands[0]]}", op)
+        else:
+            name = f"v{number}"
+            number += 1
+            text = _EMIT[op.definition](op, [writer.names[value] for value in op.operands], writer)
+            if op.definition is constant and not isinstance(op.attrs["value"], np.ndarray):
+                writer.names[op.result] = text
+            else:
+                writer.names[op.result] = name
+                writer.add(f"{name} = {text}", op)
+                if "size" in op.attrs and op.definition is not iota:
+                    writer.sizes[str(op.attrs["size"])] = name
+                    writer.add(f"{op.attrs['size']} = len({name})")
+        dropped = [writer.names[v] for v in last.get(op, ()) if v.op is None or v.op.definition is not constant]
+        if dropped:
+            writer.add("del " + ", ".join(dropped))
+    sizes = ", ".join(f"{name!r}: {name}" for name in writer.sizes)
+    returned = "".join(f"{writer.names[value]}, " for value in program.returns)
+    writer.add(f"return ({returned}), {{{sizes}}}")
+    head = f"def {program.name if program.name.isidentifier() else 'program'}(captures, {', '.join(parameters)}):"
+    return Code("\n".join([head, *writer.lines, ""]), writer.scope, writer.op_of_line, slots)
+
+
+def _last_uses(program: Program) -> dict[Op, list[Value]]:
+    """For each op, the values that nothing behind it needs."""
+    kept = set(program.returns)
+    seen: set[Value] = set()
+    last: dict[Op, list[Value]] = {}
+    for op in reversed(program.ops):
+        here = [value for value in dict.fromkeys(op.operands) if value not in seen and value not in kept]
+        seen.update(here)
+        if here:
+            last[op] = here
+    return last
+
+
+# -- one rule per structural op -----------------------------------------------------------------------------------------
+
+Emit = Callable[[Op, list[str], _Writer], str]
+
+
+def _options(op: Op, *structural: str) -> str:
+    """The attributes that go to the library function as keywords."""
+    parts = []
+    for name, value in op.attrs.items():
+        if name not in structural:
+            parts.append(f"{name}={numpy_dtype(value).name!r}" if name == "dtype" else f"{name}={value!r}")
+    return "".join(f", {part}" for part in parts)
+
+
+def _constant(op: Op, operands: list[str], writer: _Writer) -> str:
+    value = op.attrs["value"]
+    if isinstance(value, np.ndarray) or isinstance(value, float) and not np.isfinite(value) or isinstance(value, complex):
+        name = f"c{len(writer.scope)}"
+        writer.scope[name] = value
+        return name
+    return f"({value!r})" if not isinstance(value, str) and value is not None and value < 0 else repr(value)
+
+
+def _elementwise(op: Op, operands: list[str], writer: _Writer) -> str:
+    assert op.payload
+    family = f", {op.attrs['family']!r}" if "family" in op.attrs else ""
+    return f"{writer.function(op.payload)}({', '.join(operands)}{family}{_options(op, 'control', 'spread', 'family')})"
+
+
+def _axis(axes: tuple[int, ...], rank: int) -> str:
+    if len(axes) == rank and rank != 1:
+        return "None"
+    return str(axes[0]) if len(axes) == 1 else str(tuple(axes))
+
+
+def _reduce(op: Op, operands: list[str], writer: _Writer) -> str:
+    assert op.payload
+    name = writer.function(op.payload)
+    if op.payload.startswith("table."):
+        return f"{name}({operands[0]})"
+    axis = _axis(op.attrs["axes"], op.operands[0].rank)
+    return f"{name}({operands[0]}, axis={axis}{_options(op, 'axes', 'size')})"
+
+
+def _scan(op: Op, operands: list[str], writer: _Writer) -> str:
+    assert op.payload
+    return f"{writer.function(op.payload)}({operands[0]}, axis={op.attrs['axis']}{_options(op, 'axis')})"
+
+
+def _shape(dims: tuple[Dim, ...]) -> str:
+    return "(" + "".join(f"{dim}, " for dim in dims) + ")"
+
+
+def _slice(op: Op, operands: list[str], writer: _Writer) -> str:
+    operand = op.operands[0].type
+    if isinstance(operand, TableType):
+        if "column" in op.attrs:
+            ((start, width),) = column_ranges(operand, [op.attrs["column"]])
+            family = operand.field(op.attrs["column"]).width is not None
+            return f"{writer.function('table.column')}({operands[0]}, {start}, {width if family else None}, {op.result.type.dtype!r})"  # type: ignore[union-attr]
+        ranges = ", ".join(f"({start}, {width})" for start, width in column_ranges(operand, op.attrs["columns"]))
+        return f"{writer.function('table.select')}({operands[0]}, [{ranges}])"
+    return f"{operands[0]}[{', '.join(map(_item, op.attrs['index'])) or '...'}]"
+
+
+def _item(item: Any) -> str:
+    if not isinstance(item, tuple):
+        return str(item)
+    start, stop, step = ("" if bound is None else str(bound) for bound in item)
+    return f"{start}:{stop}" + (f":{step}" if step else "")
+
+
+def _gather(op: Op, operands: list[str], writer: _Writer) -> str:
+    if isinstance(op.operands[0].type, TableType):
+        return f"{writer.function('table.take')}({operands[0]}, {operands[1]})"
+    axis = op.attrs["axis"]
+    if op.operands[1].rank == 0:
+        return f"{operands[0]}[{':, ' * axis}{operands[1]}]"
+    if op.operands[0].type.dtype == "str":  # type: ignore[union-attr]
+        return f"{operands[0]}.gather({operands[1]})" if op.operands[0].op else f"{operands[0]}[{operands[1]}]"
+    return f"{operands[0]}[{':, ' * axis}{operands[1]}]"
+
+
+def _concat(op: Op, operands: list[str], writer: _Writer) -> str:
+    parts = f"({', '.join(operands)},)"
+    if isinstance(op.result.type, TableType):
+        if op.attrs["axis"] == 0:
+            return f"{writer.function('table.concat')}({parts})"
+        return f"{writer.function('table.with_columns')}({parts}, {tuple(op.attrs.get('names', ()))!r})"
+    writer.scope["numpy_concatenate"] = np.concatenate
+    return f"numpy_concatenate({parts}, axis={op.attrs['axis']})"
+
+
+def _sort(op: Op, operands: list[str], writer: _Writer) -> str:
+    if op.payload == "table.argsort":
+        return f"{writer.function(op.payload)}({operands[0]})"
+    writer.scope["numpy_argsort"] = np.argsort
+    return f"numpy_argsort({operands[0]}, axis={op.attrs['axis']}, kind='stable')"
+
+
+def _filter(op: Op, operands: list[str], writer: _Writer) -> str:
+    writer.scope["numpy_flatnonzero"] = np.flatnonzero
+    return f"numpy_flatnonzero({operands[0]})"
+
+
+def _contract(op: Op, operands: list[str], writer: _Writer) -> str:
+    assert op.payload
+    spec = f"{op.attrs['spec']!r}, " if op.payload == "numpy.einsum" else ""
+    return f"{writer.function(op.payload)}({spec}{', '.join(operands)})"
+
+
+def _broadcast(op: Op, operands: list[str], writer: _Writer) -> str:
+    writer.scope["numpy_broadcast_to"] = np.broadcast_to
+    return f"numpy_broadcast_to({operands[0]}, {_shape(op.attrs['shape'])})"
+
+
+def _iota(op: Op, operands: list[str], writer: _Writer) -> str:
+    writer.scope["numpy_arange"] = np.arange
+    return f"numpy_arange({op.attrs['size']})"
+
+
+def _no_rule(op: Op, operands: list[str], writer: _Writer) -> str:
+    raise ExecutionError(f"{op.label} at {op.location or 'an unknown line'} has no way to run")
+
+
+class _Table(dict[OpDef, Emit]):
+    def __missing__(self, definition: OpDef) -> Emit:
+        return _no_rule
+
+
+_EMIT: dict[OpDef, Emit] = _Table(
+    {
+        constant: _constant,
+        iota: _iota,
+        elementwise: _elementwise,
+        reduce: _reduce,
+        scan: _scan,
+        broadcast: _broadcast,
+        reshape: lambda op, operands, writer: f"{operands[0]}.reshape({_shape(op.attrs['shape'])})",
+        transpose: lambda op, operands, writer: f"{operands[0]}.transpose({op.attrs['axes']})",
+        slice: _slice,
+        gather: _gather,
+        filter: _filter,
+        sort: _sort,
+        concat: _concat,
+        contract: _contract,
+    }
+)
+

@@ -1,0 +1,78 @@
+"""A compiled program: its generated code, callable on plain values."""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import textwrap
+import traceback
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from traceprop.errors import ExecutionError, TracepropError
+from traceprop.ir import Op, Program, Value
+from traceprop.ir.executor import Outcome
+from traceprop.passes.optimize.instrument import captured_values
+from traceprop.passes.pipeline import Pipeline, default_pipeline
+from traceprop.runtime.codegen import generate
+
+_numbers = itertools.count()
+
+
+class Executable:
+    """A program made ready to run.
+
+    `.program`: as it runs, behind the passes; `.code`: the generated source; called with one plain value per parameter
+    it gives plain values.
+    """
+
+    def __init__(self, program: Program, record: bool, passes: Sequence[Any] | None = None) -> None:
+        self.traced = program
+        self.records = record
+        self.pipeline: Pipeline = default_pipeline(record, passes)
+        self.program = self.pipeline(program)
+        self._kept: list[Value] = captured_values(program) if record else []
+        code = generate(self.program)
+        self.code = code.source
+        self._op_of_line = code.op_of_line
+        self._slots = code.slots
+        self._file = f"<traceprop {program.name} {next(_numbers)}>"
+        self._executed = sum(not op.definition.effect for op in self.program.ops)
+        linecache.cache[self._file] = (len(self.code), None, self.code.splitlines(True), self._file)
+        weakref.finalize(self, linecache.cache.pop, self._file, None)
+        scope = dict(code.scope)
+        exec(compile(code.source, self._file, "exec"), scope)  # our own text: names come from tables, values by repr
+        self._function = scope[next(line for line in code.source.split("(")).removeprefix("def ")]
+
+    def __call__(self, *values: Any) -> Any:
+        results = self.run(values).results
+        return results[0] if len(results) == 1 else results
+
+    def run(self, values: Sequence[Any]) -> Outcome:
+        """Runs the code once. Raises `ExecutionError` that names the op and the user's line where an op fails."""
+        captures: list[Any] = [None] * len(self._kept)
+        try:
+            results, sizes = self._function(captures, *values)
+        except TracepropError:
+            raise
+        except Exception as error:
+            op = self._failed(error)
+            where = f"{op.label} at {op.location or 'an unknown line'}" if op else self.traced.name
+            raise ExecutionError(f"{where} failed: {error}") from error
+        return Outcome(results, dict(zip(self._kept, captures, strict=True)), sizes, self._executed)
+
+    def _failed(self, error: Exception) -> Op | None:
+        lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == self._file]
+        return self._op_of_line.get(lines[-1]) if lines else None
+
+    def explain(self) -> str:
+        """What runs this program, and what it keeps, in words."""
+        kept = "no lineage is recorded" if not self.records else f"{len(self._kept)} index arrays are recorded per run"
+        return (
+            f"{self.traced.name}: {len(self.traced.ops)} ops as traced, {self._executed} as run, by NumPy and polars on this "
+            f"machine; {kept}; passes: {', '.join(step.name for step in self.pipeline.passes)}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<executable {self.traced.name}>\n{textwrap.indent(self.code, '  ')}"

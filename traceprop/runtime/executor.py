@@ -1,0 +1,37 @@
+"""Runs programs on this machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from traceprop.ir import Program
+from traceprop.ir.executor import Outcome
+from traceprop.runtime.executable import Executable
+
+
+class LocalExecutor:
+    """Compiles a program once per set of options, keeps that with the program, and runs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def compile(self, program: Program, options: Mapping[str, Any]) -> Executable:
+        """The executable for a program: recording or not, with these passes."""
+        record, passes = options.get("granularity") is not None, options.get("passes")
+        with self._lock:
+            known: list[tuple[bool, Any, Executable]] = program.memo.setdefault("executables", [])
+            for recording, chosen, executable in known:
+                if recording == record and chosen == passes:
+                    return executable
+            executable = Executable(program, record, passes)
+            known.append((record, passes, executable))
+            return executable
+
+    def run(self, program: Program, inputs: Sequence[Any], options: Mapping[str, Any]) -> Outcome:
+        """Runs a program on one concrete input per parameter."""
+        return self.compile(program, options).run(inputs)
+
+
+LOCAL = LocalExecutor()

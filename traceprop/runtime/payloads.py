@@ -1,0 +1,35 @@
+"""From a payload's name to the function that computes it; the tables here are all that a program can ever call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import ExecutionError
+from traceprop.runtime import table
+from traceprop.tracing.numpy import PAYLOADS as NUMPY
+
+_UFUNC = re.compile(r"numpy\.([a-z_0-9]+)(\.reduce|\.accumulate)?")
+
+
+def astype(array: Any, dtype: Any) -> np.ndarray:
+    """`numpy.astype` for what NumPy or the table engine holds."""
+    return np.asarray(array).astype(dtype)
+
+
+def resolve(payload: str) -> Callable[..., Any]:
+    """The function behind a payload. Raises `ExecutionError` for a name that no front end gives."""
+    if payload == "numpy.astype":
+        return astype
+    if payload in table.PAYLOADS:
+        return getattr(table, payload.removeprefix("table."))
+    if payload in NUMPY:
+        return getattr(np, payload.removeprefix("numpy."))
+    match = _UFUNC.fullmatch(payload)
+    function = getattr(np, match[1], None) if match else None
+    if match and isinstance(function, np.ufunc):
+        return getattr(function, match[2][1:]) if match[2] else function
+    raise ExecutionError(f"no library function is known by the name {payload!r}")

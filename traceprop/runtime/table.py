@@ -1,0 +1,142 @@
+"""The payloads `table.…`: what the dataframe engine does for a program. Text columns are polars Series, others arrays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def column(frame: pl.DataFrame, position: int, width: int | None, dtype: str) -> Any:
+    """One column as an array (text: as a Series); a family of columns as a matrix."""
+    if width is not None:
+        return np.ascontiguousarray(frame[:, position : position + width].to_numpy())
+    series = frame.to_series(position)
+    if dtype == "str":
+        return series
+    if dtype == "f64" and series.dtype.is_integer():
+        return series.cast(_polars().Float64).to_numpy()
+    return series.to_numpy()
+
+
+def select(frame: pl.DataFrame, ranges: Sequence[tuple[int, int]]) -> pl.DataFrame:
+    """Runs of columns, each given by its first position and how many."""
+    return frame.select([frame.to_series(k) for start, width in ranges for k in range(start, start + width)])
+
+
+def take(frame: pl.DataFrame, positions: np.ndarray) -> pl.DataFrame:
+    """Rows by position."""
+    return frame[positions]
+
+
+def concat(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Tables under one another; number columns take the wider type."""
+    return _polars().concat(frames, how="vertical_relaxed", rechunk=True)
+
+
+def with_columns(parts: Sequence[Any], names: Sequence[str]) -> pl.DataFrame:
+    """Tables and arrays side by side; the arrays take `names` in order."""
+    pl = _polars()
+    named = iter(names)
+    frames = [part if isinstance(part, pl.DataFrame) else _named(part, next(named)) for part in parts]
+    return pl.concat(frames, how="horizontal")
+
+
+def _named(part: Any, name: str) -> pl.DataFrame:
+    pl = _polars()
+    if isinstance(part, np.ndarray) and part.ndim == 2:
+        return pl.DataFrame(part, schema=[f"{name}_{k}" for k in range(part.shape[1])])
+    return pl.DataFrame({name: part})
+
+
+def all_valid(frame: pl.DataFrame) -> np.ndarray:
+    """Per row, whether no cell is null or NaN."""
+    pl = _polars()
+    missing = [
+        pl.col(name).is_null() | pl.col(name).is_nan() if dtype.is_float() else pl.col(name).is_null()
+        for name, dtype in frame.schema.items()
+    ]
+    if not missing:
+        return np.ones(frame.height, dtype=bool)
+    return ~frame.select(pl.any_horizontal(missing)).to_series().to_numpy()
+
+
+def vocabulary(values: Any) -> Any:
+    """The distinct values, sorted, without null and NaN."""
+    series = _series(values).unique().drop_nulls().sort()
+    if series.dtype.is_float():
+        series = series.filter(series.is_not_nan())
+    return series if series.dtype == _polars().String else series.to_numpy()
+
+
+def one_hot(values: Any, words: Any, family: str) -> pl.DataFrame:
+    """One 0/1 column per word, named `family_word`; a value that is no word gives zeros and a warning."""
+    pl = _polars()
+    series, known = _series(values), _series(words)
+    found = series.replace_strict(known, pl.Series(range(len(known)), dtype=pl.Int64), default=None, return_dtype=pl.Int64)
+    unseen = series.filter(found.is_null() & series.is_not_null())
+    if series.dtype.is_float():
+        unseen = unseen.filter(unseen.is_not_nan())
+    if len(unseen):
+        values_seen = ", ".join(map(repr, unseen.unique(maintain_order=True).head(3).to_list()))
+        warnings.warn(
+            f"column {family!r}: {values_seen} was not among the fitting rows; its one-hot cells are zero", stacklevel=2
+        )
+    matrix = np.zeros((len(known), len(series)), dtype=np.uint8)
+    rows = np.flatnonzero(found.is_not_null().to_numpy())
+    matrix[found.drop_nulls().to_numpy(), rows] = 1
+    return pl.DataFrame({f"{family}_{word}": cells for word, cells in zip(known.to_list(), matrix, strict=True)})
+
+
+def to_numpy(frame: pl.DataFrame, dtype: Any) -> np.ndarray:
+    """All columns as one matrix, column by column in memory, as a dataframe's values are; null is NaN."""
+    matrix = np.empty((frame.height, frame.width), dtype=dtype, order="F")
+    for k, series in enumerate(frame.iter_columns()):
+        matrix[:, k] = series.to_numpy()
+    return matrix
+
+
+def argsort(values: Any) -> np.ndarray:
+    """The stable permutation that sorts a column, nulls last."""
+    return _series(values).arg_sort(nulls_last=True).to_numpy().astype(np.int64)
+
+
+def _comparison(name: str) -> Any:
+    def compare(left: Any, right: Any) -> np.ndarray:
+        pl = _polars()
+        left, right = (x if isinstance(x, (str, pl.Series)) else pl.Series(np.asarray(x).tolist()) for x in (left, right))
+        result = getattr(left if isinstance(left, pl.Series) else pl.Series([left] * len(right)), name)(right)
+        return result.fill_null(name == "__ne__").to_numpy()
+
+    compare.__doc__ = "Compares text cell by cell; a null equals nothing."
+    return compare
+
+
+equal, not_equal = _comparison("__eq__"), _comparison("__ne__")
+less, less_equal = _comparison("__lt__"), _comparison("__le__")
+greater, greater_equal = _comparison("__gt__"), _comparison("__ge__")
+
+
+def _series(values: Any) -> pl.Series:
+    pl = _polars()
+    return values if isinstance(values, pl.Series) else pl.Series(np.asarray(values))
+
+
+def _polars() -> Any:
+    import polars
+
+    return polars
+
+
+PAYLOADS = frozenset(
+    f"table.{name}"
+    for name in (
+        "column select take concat with_columns all_valid vocabulary one_hot to_numpy argsort "
+        "equal not_equal less less_equal greater greater_equal"
+    ).split()
+)

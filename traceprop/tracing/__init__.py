@@ -1,0 +1,1 @@
+"""Python functions to IR: one front end per world."""

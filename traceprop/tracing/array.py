@@ -1,0 +1,193 @@
+"""Lazy arrays: they speak NumPy's protocols, and every operation on them is an op."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from traceprop.ir import ArrayType, Expr
+from traceprop.ir.expr import product
+from traceprop.ir.types import numpy_dtype
+from traceprop.tracing import indexing, numpy as front
+from traceprop.tracing.lazy import Lazy, _no_data
+from traceprop.tracing.trace import Size
+
+
+class LazyArray(np.lib.mixins.NDArrayOperatorsMixin, Lazy):
+    """An array of a program that has not run.
+
+    Outside a traced function `np.asarray(x)` and `x.compute()` run what it needs and give a plain array, whose lineage
+    ends there; `tp.provenance(x)` is asked of the lazy value.
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+    __array_priority__ = 1000.0
+
+    # -- what it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> np.dtype:
+        assert isinstance(self.type, ArrayType)
+        return numpy_dtype(self.type.dtype)
+
+    @property
+    def ndim(self) -> int:
+        return self.value.rank
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Outside a trace plain sizes, running as little as they need; inside, sizes that stay symbolic in shapes."""
+        if self.trace is None:
+            return self.concrete_shape()
+        return tuple(Size(dim, self.trace) if isinstance(dim, Expr) else dim for dim in self.type.dims)
+
+    @property
+    def size(self) -> Any:
+        """The number of cells."""
+        if self.trace is None:
+            return int(np.prod(self.concrete_shape(), dtype=np.int64))
+        total = product(self.type.dims)
+        return Size(total, self.trace) if isinstance(total, Expr) else total
+
+    @property
+    def T(self) -> LazyArray:
+        return np.transpose(self)
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a 0-d array")
+        return int(self.shape[0])
+
+    def __repr__(self) -> str:
+        if self.trace is not None:
+            return f"traced {self.type}"
+        return f"LazyArray({np.array2string(self.compute(), separator=', ', prefix='LazyArray(')}, lazy {self.type})"
+
+    # -- what it gives ------------------------------------------------------------------------------------------------
+
+    def compute(self) -> np.ndarray:
+        """Runs what this value needs, once, and gives a plain array that is the caller's own to write to."""
+        return np.array(self._plain())
+
+    def numpy(self) -> np.ndarray:
+        """The same as `compute()`."""
+        return self.compute()
+
+    def to_numpy(self, dtype: Any = None) -> LazyArray:
+        """Itself, or converted to `dtype`: a column of a table is an array already."""
+        return self if dtype is None else self.astype(dtype)
+
+    def _plain(self) -> np.ndarray:
+        value = self.concrete()
+        return value if isinstance(value, np.ndarray) else np.asarray(getattr(value, "to_numpy", lambda: value)())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.trace is not None:
+            self._refuse(
+                "conversion of a traced value to a plain array",
+                "it has no data while the function is traced, and lineage would be lost; use NumPy functions and "
+                "operators on the value itself (np.concatenate, np.where, x[mask], …), or convert after the call",
+            )
+        plain = self._plain()
+        if dtype is not None and plain.dtype != dtype:
+            return plain.astype(dtype)
+        if copy is False and plain.flags.writeable:
+            return plain
+        return plain.copy()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return np.asarray(self).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __float__(self) -> float:
+        return float(self._scalar("float()"))
+
+    def __int__(self) -> int:
+        return int(self._scalar("int()"))
+
+    def __complex__(self) -> complex:
+        return complex(self._scalar("complex()"))
+
+    def __index__(self) -> int:
+        return self._scalar("an index").__index__()
+
+    def item(self, *index: Any) -> Any:
+        """The single cell as a Python scalar."""
+        return self._scalar("item()").item(*index)
+
+    def tolist(self) -> Any:
+        """The cells as nested lists."""
+        return self._scalar("tolist()").tolist()
+
+    def _scalar(self, what: str) -> np.ndarray:
+        if self.trace is not None:
+            raise _no_data(self, what)
+        return self._plain()
+
+    # -- what can be done with it -------------------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> LazyArray:
+        return indexing.getitem(self, index)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        return front.ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return front.function(function, args, kwargs)
+
+    def astype(self, dtype: Any, **options: Any) -> LazyArray:
+        """The cells converted to `dtype`."""
+        return front.astype(self, dtype)
+
+    def reshape(self, *shape: Any, order: str = "C") -> LazyArray:
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape, order=order)
+
+    def transpose(self, *axes: Any) -> LazyArray:
+        return np.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
+
+    def flatten(self) -> LazyArray:
+        return np.ravel(self)
+
+    def copy(self) -> LazyArray:
+        return self
+
+
+def _in_place(name: str) -> Any:
+    def method(self: LazyArray, other: Any) -> Any:
+        self._refuse(
+            "in-place write to a traced value" if self.trace is not None else "in-place write to a lazy value",
+            f"values of a program are written once; write x = x {name} … instead",
+        )
+
+    return method
+
+
+for _name, _symbol in {
+    "add": "+", "sub": "-", "mul": "*", "matmul": "@", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
+    "lshift": "<<", "rshift": ">>", "and": "&", "or": "|", "xor": "^",
+}.items():  # fmt: skip
+    setattr(LazyArray, f"__i{_name}__", _in_place(_symbol))
+
+
+def _method(name: str) -> Any:
+    function = getattr(np, name)
+
+    def method(self: LazyArray, *args: Any, **kwargs: Any) -> Any:
+        return function(self, *args, **kwargs)
+
+    method.__name__ = name
+    method.__doc__ = f"`np.{name}` of this array."
+    return method
+
+
+for _name in (
+    "all any argmax argmin argsort clip cumprod cumsum diagonal dot max mean min nonzero prod ravel repeat round squeeze "
+    "std sum swapaxes take var"
+).split():
+    setattr(LazyArray, _name, _method(_name))
+
+Lazy.kinds[ArrayType] = LazyArray

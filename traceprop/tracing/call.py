@@ -1,0 +1,98 @@
+"""A program together with its inputs: what a lazy value waits for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from traceprop.errors import SourceError
+from traceprop.ir import Expr, Program, Value
+from traceprop.ir.executor import AbstractExecutor, Outcome
+from traceprop.ir.expr import evaluate
+from traceprop.passes.optimize.dce import DCE
+from traceprop.sources import Source
+
+
+class Call:
+    """One call of a program: runs at most once, when a value or a capture of it is first wanted.
+
+    `inputs`: one per parameter, each a `Source` or a lazy value of an earlier call.
+    """
+
+    def __init__(
+        self, program: Program, inputs: Sequence[Any], executor: AbstractExecutor, options: Mapping[str, Any]
+    ) -> None:
+        if len(program.params) != len(inputs):
+            raise ValueError(f"{program.name} has {len(program.params)} parameters, {len(inputs)} inputs were given")
+        self.program = program
+        self.inputs = tuple(inputs)
+        self.executor = executor
+        self.options = dict(options)
+        self._outcome: Outcome | None = None
+        self._lock = threading.RLock()
+        _check_ids(self.inputs)
+
+    @property
+    def done(self) -> bool:
+        """Whether the program has run."""
+        return self._outcome is not None
+
+    def outcome(self) -> Outcome:
+        """Runs the program if it has not run yet. Raises `ChangedSourceError` where a source is no longer what it was."""
+        with self._lock:
+            if self._outcome is None:
+                self._outcome = self.executor.run(self.program, self._concrete(), self.options)
+            return self._outcome
+
+    def _concrete(self) -> list[Any]:
+        values = []
+        for given in self.inputs:
+            if isinstance(given, Source):
+                given.check_unchanged()
+                values.append(given.value())
+            else:
+                values.append(given.concrete())
+        return values
+
+    def sizes(self) -> dict[str, int]:
+        """What the size symbols stand for, as far as the inputs tell; everything once the program has run."""
+        if self._outcome is not None:
+            return self._outcome.sizes
+        known: dict[str, int] = {}
+        for param, given in zip(self.program.params, self.inputs, strict=True):
+            shape = (given.n_rows,) if isinstance(given, Source) else given.known_shape()
+            for dim, size in zip(param.type.dims, shape, strict=False):
+                if size is not None and isinstance(dim, Expr):
+                    known.setdefault(str(dim), size)
+        return known
+
+    def known_dims(self, value: Value) -> tuple[int | None, ...]:
+        """The shape of a value as far as it is known without running."""
+        return tuple(_known(dim, self.sizes()) for dim in value.type.dims)
+
+    def restricted(self, values: Sequence[Value]) -> Call:
+        """A call that computes other values of the same program from the same inputs."""
+        program = DCE()(self.program.with_ops(self.program.ops, values))
+        return Call(program, self.inputs, self.executor, self.options)
+
+
+def _known(dim: Any, sizes: dict[str, int]) -> int | None:
+    try:
+        return int(evaluate(dim, sizes))
+    except KeyError:
+        return None
+
+
+def _check_ids(inputs: Sequence[Any]) -> None:
+    """Two sources of one program must not share an id: answers speak in ids."""
+    seen: dict[str, Source] = {}
+    for source in (source for given in inputs for source in _sources(given)):
+        if seen.setdefault(source.id, source) is not source:
+            raise SourceError(
+                f"two sources of one program have the id {source.id!r}; give one of them another with source_id="
+            )
+
+
+def _sources(given: Any) -> Sequence[Source]:
+    return [given] if isinstance(given, Source) else given.sources()

@@ -1,0 +1,68 @@
+"""A pipeline with its statistics fixed, applied to new raw rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from traceprop.errors import TraceError
+from traceprop.ir import Param, Program
+from traceprop.sources import Source
+from traceprop.sources.conform import conformed, empty_like
+from traceprop.tracing.call import Call
+from traceprop.tracing.inputs import as_input
+from traceprop.tracing.lazy import Lazy
+
+
+class Fitted:
+    """`p = f.fit(*args)`: `p(new)` applies the fitted pipeline to new raw rows, lazily.
+
+    `.program`: the frozen program; its `fitted` parameters hold the statistics of the fitting run. In the lineage of a
+    result the new row is `direct`, and the rows behind the statistics are `aggregate`.
+    """
+
+    def __init__(
+        self, name: str, program: Program, fitting: Call, statistics: Mapping[str, Lazy], wrap: Callable[[Call], Any]
+    ) -> None:
+        self.__name__ = name
+        self.program = program
+        self.statistics = {param.name: statistics[param.name] for param in program.params if param.fitted}
+        self._fitting = fitting
+        self._wrap = wrap
+        self._kept = {
+            param.name: given
+            for param, given in zip(fitting.program.params, fitting.inputs, strict=True)
+            if param.name.startswith("captured_")
+        }
+
+    def __repr__(self) -> str:
+        return f"<fitted pipeline {self.__name__}({', '.join(param.name for param in self._open)})>"
+
+    @property
+    def _open(self) -> list[Param]:
+        return [param for param in self.program.params if not param.fitted and param.name not in self._kept]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """New rows for the first parameter, or by name; sources not given are empty.
+
+        Columns are brought to the types of the fitting run by name; an unseen category gives zeros and a warning.
+        """
+        names = [param.name for param in self._open]
+        if not args and not kwargs:
+            raise TraceError(f"{self.__name__} takes new rows for {' or '.join(names)}")
+        unknown = set(kwargs) - set(names)
+        if unknown or len(args) > len(names):
+            raise TraceError(f"{self.__name__} takes {', '.join(names)}; not {', '.join(sorted(unknown)) or 'more'}")
+        given = dict(zip(names, args, strict=False)) | kwargs
+        inputs = [self._input(param, given) for param in self.program.params]
+        return self._wrap(Call(self.program, inputs, self._fitting.executor, self._fitting.options))
+
+    def _input(self, param: Param, given: Mapping[str, Any]) -> Any:
+        if param.fitted:
+            return self.statistics[param.name]
+        if param.name in self._kept:
+            return self._kept[param.name]
+        if param.name not in given:
+            return empty_like(param.type, f"{param.name} (no new rows)")
+        value = as_input(f"new {param.name}", given[param.name])
+        return conformed(value, param.type) if isinstance(value, Source) else value

@@ -1,0 +1,219 @@
+"""A decorated function: traced once per kind of argument, then called without being run."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from traceprop.errors import TraceError
+from traceprop.ir import Dim, Param, Program, symbol
+from traceprop.ir.executor import AbstractExecutor
+from traceprop.ir.expr import substitute
+from traceprop.passes.optimize.freeze import Freeze, fitted_values
+from traceprop.passes.pipeline import default_pipeline
+from traceprop.passes.rewrite import AbstractPass
+from traceprop.sources import Source
+from traceprop.tracing.call import Call
+from traceprop.tracing.fitted import Fitted
+from traceprop.tracing.granularity import checked, get_granularity
+from traceprop.tracing.inputs import abstract, as_input, is_argument, rows_of, type_of
+from traceprop.tracing.lazy import Lazy, parameter_name
+from traceprop.tracing.purity import closure_key, random_guarded
+from traceprop.tracing.structure import flatten, rebuild
+from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, tracing
+
+_UNSET: Any = object()
+
+
+@dataclass(eq=False)
+class Traced:
+    """One trace of a function: the program, what came back, and the lazy values that it closed over."""
+
+    program: Program
+    result: Any
+    captured: tuple[Lazy, ...]
+
+
+class TracedFunction:
+    """What `@tp.trace` makes of a function. Calling it gives lazy values in the structure that it returns."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        executor: AbstractExecutor,
+        granularity: Any = _UNSET,
+        passes: Sequence[AbstractPass] | None = None,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.executor = executor
+        self.passes = None if passes is None else tuple(passes)
+        self._granularity = None if granularity is _UNSET else checked(granularity)
+        self._traces: dict[Hashable, list[Traced]] = {}
+        self._lock = threading.RLock()
+        self._signature = inspect.signature(function)
+        self._active = threading.local()
+
+    def __repr__(self) -> str:
+        return f"<traced function {self.__name__}>"  # type: ignore[attr-defined]
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    @property
+    def granularity(self) -> str | None:
+        """What a call made now would record."""
+        return self._granularity or get_granularity()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if active_trace() is not None:
+            return self._inline(args, kwargs)
+        traced, call = self._prepare(args, kwargs)
+        return _results(traced, call)
+
+    def _inline(self, args: Any, kwargs: Any) -> Any:
+        """Inside another trace the function is part of that program."""
+        if getattr(self._active, "depth", 0):
+            raise TraceError(f"the traced function {self.function.__name__!r} calls itself; recursion cannot be traced")
+        self._active.depth = 1
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            self._active.depth = 0
+
+    def ir(self, *args: Any, stage: str = "traced", **kwargs: Any) -> Program:
+        """The program for these arguments: `"traced"`, as the function says it, or `"optimized"`, as it runs."""
+        if stage not in ("traced", "optimized"):
+            raise ValueError(f"stage is 'traced' or 'optimized', not {stage!r}")
+        _, call = self._prepare(args, kwargs)
+        if stage == "traced":
+            return call.program
+        return default_pipeline(call.options["granularity"] is not None, self.passes)(call.program)
+
+    def compile(self, *args: Any, **kwargs: Any) -> Any:
+        """The `Executable` for these arguments: its program, its generated code; callable on plain values."""
+        _, call = self._prepare(args, kwargs)
+        return self.executor.compile(call.program, call.options)
+
+    def fit(self, *args: Any, **kwargs: Any) -> Fitted:
+        """The fitted pipeline: every reduction over rows replaced by its value on these arguments (pass `freeze`)."""
+        traced, call = self._prepare(args, kwargs)
+        statistics = fitted_values(call.program)
+        frozen = Freeze()(call.program)
+        fitting = call.restricted(statistics)
+        inputs = {f"fitted_{n}": Lazy.of(value, call=fitting) for n, value in enumerate(statistics)}
+
+        def wrap(applied: Call) -> Any:
+            returns = dict(zip(call.program.returns, frozen.returns, strict=True))
+            return _wrapped(traced.result, lambda leaf: Lazy.of(returns[leaf.value], call=applied))
+
+        return Fitted(self.__name__, frozen, call, inputs, wrap)  # type: ignore[attr-defined]
+
+    # -- tracing --------------------------------------------------------------------------------------------------------
+
+    def _prepare(self, args: Any, kwargs: Any) -> tuple[Traced, Call]:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        leaves = [leaf for name, value in bound.arguments.items() for leaf in flatten(value, name, is_argument)]
+        inputs = [as_input(name, value) for name, value in leaves]
+        key = (closure_key(self.function), _structure(bound.arguments), *map(abstract, inputs))
+        with self._lock:
+            for traced in self._traces.get(key, ()):
+                if _fits(traced.program.params, inputs):
+                    break
+            else:
+                traced = self._trace(bound, inputs)
+                self._traces.setdefault(key, []).append(traced)
+        given = [value for value in inputs if isinstance(value, (Source, Lazy))]
+        options = {"granularity": self.granularity, "passes": self.passes}
+        return traced, Call(traced.program, [*given, *traced.captured], self.executor, options)
+
+    def _trace(self, bound: inspect.BoundArguments, inputs: list[Any]) -> Traced:
+        replaced: dict[str, Dim] = {}
+        for _ in range(64):
+            try:
+                return self._trace_once(bound, inputs, replaced)
+            except Retrace as again:
+                replaced = {name: substitute(dim, again.replaced) for name, dim in replaced.items()} | again.replaced
+        raise TraceError(f"tracing {self.function.__name__!r} does not settle: its sizes need one another")
+
+    def _trace_once(self, bound: inspect.BoundArguments, inputs: list[Any], replaced: Mapping[str, Dim]) -> Traced:
+        params, hints = _parameters(bound, inputs, replaced)
+        trace = Trace(self.function.__name__, hints)
+        trace.params.extend(param for param in params if param is not None)
+        symbolic = iter(
+            given if param is None else Lazy.of(param, trace=trace, executor=self.executor)
+            for given, param in zip(inputs, params, strict=True)
+        )
+        arguments = {name: rebuild(value, lambda _: next(symbolic), is_argument) for name, value in bound.arguments.items()}
+        call = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]
+        with tracing(trace), random_guarded(self.function.__name__):
+            self._active.depth = 1
+            try:
+                result = self.function(*call.args, **call.kwargs)
+            finally:
+                self._active.depth = 0
+        outputs = [leaf for _, leaf in flatten(result, "", _is_leaf_of_result) if isinstance(leaf, Lazy)]
+        foreign = [leaf for leaf in outputs if leaf.trace is not trace]
+        if foreign and any(leaf.trace is not None for leaf in foreign):
+            raise TraceError(f"{self.function.__name__!r} returns a value of another traced function")
+        returns = tuple(dict.fromkeys(leaf.value for leaf in outputs if leaf.trace is trace))
+        program = Program(self.function.__name__, tuple(trace.params), tuple(trace.ops), returns)
+        return Traced(program, result, tuple(trace.inputs))
+
+
+def _is_leaf_of_result(value: Any) -> bool:
+    return not isinstance(value, (tuple, list, dict))
+
+
+def _results(traced: Traced, call: Call) -> Any:
+    return _wrapped(traced.result, lambda leaf: Lazy.of(leaf.value, call=call))
+
+
+def _wrapped(result: Any, wrap: Callable[[Lazy], Any]) -> Any:
+    def leaf(value: Any) -> Any:
+        return wrap(value) if isinstance(value, Lazy) and value.trace is not None else value
+
+    return rebuild(result, leaf, _is_leaf_of_result)
+
+
+def _structure(arguments: Mapping[str, Any]) -> Hashable:
+    return repr({name: rebuild(value, lambda _: None, is_argument) for name, value in arguments.items()})
+
+
+def _parameters(
+    bound: inspect.BoundArguments, inputs: list[Any], replaced: Mapping[str, Dim]
+) -> tuple[list[Param | None], dict[str, int]]:
+    """A parameter per source or lazy argument, its rows a symbol (or what a retrace put in its place); and the hints."""
+    names = [name for key, value in bound.arguments.items() for name, _ in flatten(value, key, is_argument)]
+    params: list[Param | None] = []
+    hints: dict[str, int] = {}
+    for name, given in zip(names, inputs, strict=True):
+        if not isinstance(given, (Source, Lazy)):
+            params.append(None)
+            continue
+        number = sum(param is not None for param in params)
+        letter = ROW_SYMBOLS[number] if number < len(ROW_SYMBOLS) else f"N{number}"
+        rows = rows_of(given)
+        # NumPy broadcasts an axis of one row, so one row is a size of its own and not a case of N.
+        dim: Dim = 1 if rows == 1 else substitute(symbol(letter), replaced)
+        if rows is not None:
+            hints[letter] = rows
+        params.append(Param(parameter_name(name), type_of(given, dim), given.id if isinstance(given, Source) else given.source_id))
+    return params, hints
+
+
+def _fits(params: Sequence[Param], inputs: Sequence[Any]) -> bool:
+    """Whether the numbers of rows at hand are those that the trace is for."""
+    sizes: dict[Dim, int | None] = {}
+    given = [value for value in inputs if isinstance(value, (Source, Lazy))]
+    for param, value in zip(params, given, strict=False):
+        if param.rank:
+            dim, rows = param.type.dims[0], rows_of(value)
+            if sizes.setdefault(dim, dim if isinstance(dim, int) else rows) != rows:
+                return False
+    return True

@@ -1,0 +1,106 @@
+"""Basic and advanced indexing, as ops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import TraceError, TypeRuleError
+from traceprop.ir import ArrayType
+from traceprop.ir.location import user_location
+from traceprop.ir.opset import filter, gather, slice
+from traceprop.tracing.lazy import Lazy, emit, fresh_symbol
+from traceprop.tracing.trace import Size, active_trace
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """`x[index]` for ints, slices, `None`, an ellipsis, and one boolean or integer array among them."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    items = _expanded(items, x)
+    advanced = [k for k, item in enumerate(items) if _is_array(item)]
+    if not advanced:
+        return _basic(x, items)
+    if len(advanced) > 1:
+        raise TraceError(
+            f"indexing with {len(advanced)} arrays at once at {user_location()} is not traced; index one axis after the other"
+        )
+    (position,) = advanced
+    array = items[position]
+    items[position] = builtins_slice(None)
+    if all(item == builtins_slice(None) for item in items):
+        based, axis = x, position
+    else:
+        based = _basic(x, items)
+        axis = sum(not isinstance(item, (int, np.integer)) for item in items[:position])
+    return take(based, array, axis)
+
+
+builtins_slice = type(np.s_[:])
+
+
+def _is_array(item: Any) -> bool:
+    return isinstance(item, (list, np.ndarray)) or (isinstance(item, Lazy) and bool(item.value.rank))
+
+
+def _expanded(items: list[Any], x: Any) -> list[Any]:
+    """The index with its ellipsis written out, and numbers as plain ints."""
+    used = sum(item is not None and item is not Ellipsis for item in items)
+    if any(item is Ellipsis for item in items):
+        at = next(k for k, item in enumerate(items) if item is Ellipsis)
+        items[at : at + 1] = [builtins_slice(None)] * (x.ndim - used)
+    result = []
+    for item in items:
+        if isinstance(item, Lazy) and not item.value.rank:
+            raise TraceError(
+                f"indexing with a single traced number at {user_location()} is not traced; use an array of positions, x[[k]]"
+            )
+        result.append(int(item) if isinstance(item, (Size, np.integer)) else item)
+    return result
+
+
+def _basic(x: Any, items: list[Any]) -> Any:
+    plain: list[Any] = []
+    position = 0
+    for item in items:
+        if isinstance(item, builtins_slice):
+            bounds = tuple(None if b is None else int(b) for b in (item.start, item.stop, item.step))
+            plain.append(bounds)
+        elif item is None or (isinstance(item, int) and not isinstance(item, bool)):
+            plain.append(item)
+        else:
+            raise TraceError(f"an index of type {type(item).__name__} at {user_location()} is not traced")
+        position += item is not None
+    try:
+        return emit(slice, [x], {"index": tuple(plain)})
+    except TypeRuleError as error:
+        if "needs the number" in str(error) and (trace := active_trace()) is not None:
+            for dim in x.type.dims:
+                trace.number(dim, "a slice with a negative step")
+        raise IndexError(str(error)) from None
+
+
+def take(x: Any, array: Any, axis: int) -> Any:
+    """Rows (or positions of another axis) by a boolean mask or an integer array."""
+    if not isinstance(array, Lazy):
+        array = np.asarray(array)
+        if array.size == 0 and array.dtype == float:
+            array = array.astype(np.int64)
+        if array.dtype == bool:
+            if array.ndim != 1:
+                raise TraceError(f"a boolean index of {array.ndim} axes at {user_location()} is not traced; use np.where")
+            array = np.flatnonzero(array)
+        return emit(gather, [x, array], {"axis": axis})
+    assert isinstance(array.type, ArrayType)
+    return emit(gather, [x, positions(array) if array.type.dtype == "bool" else array], {"axis": axis})
+
+
+def positions(mask: Any) -> Any:
+    """The positions at which a lazy mask is true; asked twice of one mask, the same value, so that sizes agree."""
+    if mask.value.rank != 1:
+        raise TraceError(
+            f"a boolean index of {mask.value.rank} axes at {user_location()} is not traced; use np.where(mask, x, fill)"
+        )
+    if mask._mask_positions is None:
+        mask._mask_positions = emit(filter, [mask], {"size": fresh_symbol("K")})
+    return mask._mask_positions

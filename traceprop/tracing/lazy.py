@@ -1,0 +1,287 @@
+"""Values that a user holds before anything has run, and the one way in which ops come to be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import numpy as np
+
+from traceprop.errors import DimMismatchError, TraceError
+from traceprop.ir import ArrayType, Dim, Expr, Op, OpDef, Param, Program, TableType, Type, Value, symbol
+from traceprop.ir.executor import AbstractExecutor
+from traceprop.ir.expr import symbols_of
+from traceprop.ir.location import user_location
+from traceprop.ir.opset import constant
+from traceprop.sources import Source
+from traceprop.tracing.call import Call
+from traceprop.tracing.granularity import get_granularity
+from traceprop.tracing.trace import Trace, active_trace
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_fresh_numbers: dict[str, int] = {}
+
+
+def reset_symbols() -> None:
+    """Starts the numbers of data-dependent sizes outside traces at 0 again."""
+    _fresh_numbers.clear()
+
+
+class Lazy:
+    """A value of a program that has not run. It lives in one of three places:
+
+    - in a trace (`trace`): a symbolic value inside a decorated function; it has no data;
+    - in a call (`call`): what a traced function returned;
+    - in an expression of its own (`inputs`): what operators outside a traced function build up.
+    """
+
+    kinds: ClassVar[dict[type, type[Lazy]]] = {}
+    __slots__ = ("_boundary", "_call", "_mask_positions", "executor", "inputs", "trace", "value")
+
+    def __init__(
+        self,
+        value: Value,
+        *,
+        trace: Trace | None = None,
+        call: Call | None = None,
+        inputs: Mapping[Param, Any] | None = None,
+        executor: AbstractExecutor | None = None,
+    ) -> None:
+        self.value = value
+        self.trace = trace
+        self._call = call
+        self.inputs: Mapping[Param, Any] = inputs or {}
+        self.executor = executor if call is None else call.executor
+        self._boundary: Param | None = None
+        self._mask_positions: Any = None
+
+    @staticmethod
+    def of(value: Value, **origin: Any) -> Any:
+        """The lazy value of the class that stands for the type of `value`."""
+        return Lazy.kinds[type(value.type)](value, **origin)
+
+    @classmethod
+    def from_source(cls, source: Source, executor: AbstractExecutor) -> Self:
+        """The lazy value that is a source."""
+        param = Param(parameter_name(source.id), source.type(source.n_rows), source.id)
+        return cls(param, inputs={param: source}, executor=executor)
+
+    @property
+    def type(self) -> Type:
+        return self.value.type
+
+    @property
+    def source(self) -> Source | None:
+        """The source that this value is, if it is one."""
+        return self.inputs.get(self.value) if isinstance(self.value, Param) and self._call is None else None  # type: ignore[call-overload]
+
+    @property
+    def source_id(self) -> str | None:
+        return None if self.source is None else self.source.id
+
+    def sources(self) -> list[Source]:
+        """The sources behind this value, those of earlier calls included."""
+        inputs = self._call.inputs if self._call is not None else self.inputs.values()
+        found: dict[Source, None] = {}
+        for given in inputs:
+            found.update(dict.fromkeys([given] if isinstance(given, Source) else given.sources()))
+        return list(found)
+
+    def call(self) -> Call:
+        """The call that computes this value. Raises `TraceError` inside a trace, where there is nothing to compute."""
+        if self.trace is not None:
+            raise _no_data(self, "its value")
+        if self._call is None:
+            assert self.executor is not None
+            program = Program.of_values("expression", self.inputs, [self.value])
+            self._call = Call(program, list(self.inputs.values()), self.executor, {"granularity": get_granularity()})
+        return self._call
+
+    def concrete(self) -> Any:
+        """The data as the engines hold it; runs the program if it has not run."""
+        source = self.source
+        if source is not None:
+            source.check_unchanged()
+            return source.value()
+        call = self.call()
+        return call.outcome().results[call.program.returns.index(self.value)]
+
+    def known_shape(self) -> tuple[int | None, ...]:
+        """The shape as far as it is known without running."""
+        if not any(isinstance(dim, Expr) for dim in self.type.dims):
+            return self.type.dims  # type: ignore[return-value]
+        return self.call().known_dims(self.value)
+
+    def concrete_shape(self) -> tuple[int, ...]:
+        """The shape; runs the program only where the data decides it."""
+        known = self.known_shape()
+        if None in known:
+            call = self.call()
+            call.outcome()
+            known = call.known_dims(self.value)
+        return known  # type: ignore[return-value]
+
+    def boundary(self) -> Param:
+        """This value as a parameter of a later program: always the same one, so that shared parts run once."""
+        if self._boundary is None:
+            dims = [
+                fresh_symbol("K") if size is None else size
+                for size in (self.known_shape() if self.trace is None else self.type.dims)
+            ]
+            if isinstance(self.value, Param) and self.source is not None:
+                self._boundary = self.value
+            else:
+                self._boundary = Param(f"value_{_next_number('value')}", with_dims(self.type, dims), self.source_id)
+        return self._boundary
+
+    @property
+    def settled(self) -> bool:
+        """Whether a later expression should read this value rather than build on its graph."""
+        return self._call is not None and (self._call.done or self._call.program.name != "expression")
+
+    def persist(self) -> Self:
+        """Runs now and keeps the result; gives the value itself."""
+        self.concrete()
+        return self
+
+    def _refuse(self, what: str, instead: str) -> NoReturn:
+        raise TraceError(f"{what} at {user_location() or 'an unknown line'}: {instead}")
+
+    def __bool__(self) -> bool:
+        if self.trace is not None:
+            self._refuse(
+                "Python's if/while/and/or on a traced value",
+                "the value is not known while the function is traced; use np.where(condition, a, b) to choose cell by cell, "
+                "or decide outside the traced function",
+            )
+        return bool(np.asarray(self))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._refuse(
+            "in-place write to a traced value",
+            "values of a program are written once; build a new one, for example x = np.where(mask, new, x)",
+        )
+
+    def __iter__(self) -> Any:
+        if self.trace is not None:
+            self._refuse("iterating over a traced value", "write the loop as array operations on the whole value")
+        return iter(np.asarray(self))
+
+    __hash__ = object.__hash__
+
+
+def _no_data(lazy: Lazy, what: str) -> TraceError:
+    return TraceError(
+        f"asking for {what} of a traced {lazy.type} at {user_location() or 'an unknown line'}: there is no data while the "
+        "function is traced; use NumPy functions on it directly, or do this after the call, on the result"
+    )
+
+
+def with_dims(type: Type, dims: Sequence[Dim]) -> Type:
+    """The type with other dims; a table keeps its fields."""
+    if isinstance(type, TableType):
+        return TableType(type.fields, dims[0])
+    return ArrayType(type.dtype, tuple(dims))
+
+
+def is_lazy(value: Any) -> bool:
+    """Whether a value is lazy: an array or a table of a program."""
+    return isinstance(value, Lazy)
+
+
+def fresh_symbol(letter: str) -> Expr:
+    """A symbol for a data-dependent size: of the active trace, else one that no other expression has."""
+    trace = active_trace()
+    if trace is not None:
+        return trace.fresh(letter)
+    return symbol(f"{letter}_{_next_number(letter)}")
+
+
+def _next_number(name: str) -> int:
+    number = _fresh_numbers[name] = _fresh_numbers.get(name, 0) + 1
+    return number
+
+
+def parameter_name(source_id: str) -> str:
+    """A source id as the name of a parameter: letters, digits and underscores."""
+    name = re.sub(r"\W", "_", source_id)
+    return name if name[:1].isalpha() or name[:1] == "_" else f"_{name}"
+
+
+def emit(
+    definition: OpDef,
+    operands: Sequence[Any],
+    attrs: Mapping[str, Any] | None = None,
+    payload: str | None = None,
+    dtype: str | None = None,
+) -> Any:
+    """A new op over lazy values, arrays and scalars, in the trace at hand or in an expression of its own.
+
+    Raises `TypeRuleError` (a `ValueError`) that names the op, the operand types and the user's line.
+    """
+    trace = active_trace()
+    location = user_location()
+    if trace is not None:
+        values = [_in_trace(operand, trace) for operand in operands]
+        try:
+            op = Op(definition, values, attrs, payload, dtype, location)
+        except DimMismatchError as error:
+            trace.unify(error.left, error.right)
+            raise
+        trace.ops.append(op)
+        return Lazy.of(op.result, trace=trace)
+    inputs: dict[Param, Any] = {}
+    executor = next(operand.executor for operand in operands if isinstance(operand, Lazy))
+    values = [_in_expression(operand, inputs) for operand in operands]
+    try:
+        op = Op(definition, values, attrs, payload, dtype, location)
+    except DimMismatchError:
+        if not any(symbols_of(dim) for value in values for dim in value.type.dims):
+            raise
+        for operand in operands:  # the data decides a size: find it, and try with numbers
+            if isinstance(operand, Lazy):
+                operand.concrete()
+                operand._boundary = None
+        inputs = {}
+        values = [_in_expression(operand, inputs) for operand in operands]
+        op = Op(definition, values, attrs, payload, dtype, location)
+    return Lazy.of(op.result, inputs=inputs, executor=executor)
+
+
+def _in_trace(operand: Any, trace: Trace) -> Value:
+    if not isinstance(operand, Lazy):
+        return _constant(operand, trace)
+    if operand.trace is trace:
+        return operand.value
+    if operand.trace is not None:
+        raise TraceError(
+            f"a value of the traced function {operand.trace.name!r} is used in {trace.name!r} at {user_location()}; "
+            "return it from the one and pass it to the other"
+        )
+    return trace.capture(operand)
+
+
+def _in_expression(operand: Any, inputs: dict[Param, Any]) -> Value:
+    if not isinstance(operand, Lazy):
+        return _constant(operand, None)
+    if operand.trace is not None:
+        raise _no_data(operand, "its value outside the traced function")
+    if operand.settled:
+        param = operand.boundary()
+        inputs[param] = operand
+        return param
+    inputs.update(operand.inputs)
+    return operand.value
+
+
+def _constant(operand: Any, trace: Trace | None) -> Value:
+    if isinstance(operand, np.generic) or not isinstance(operand, (bool, int, float, complex, str, type(None))):
+        operand = np.array(operand)
+        operand.flags.writeable = False
+    op = Op(constant, (), {"value": operand}, location=user_location())
+    if trace is not None:
+        trace.ops.append(op)
+    return op.result

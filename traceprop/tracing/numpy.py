@@ -1,0 +1,434 @@
+"""The NumPy front end: which op each function is. A function is listed once, with the family that says how it reads."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from traceprop.errors import TraceError
+from traceprop.ir import ArrayType, Dim
+from traceprop.ir.expr import floordiv, product
+from traceprop.ir.location import user_location
+from traceprop.ir.opset import broadcast, concat, contract, elementwise, gather, reduce, reshape, scan, sort, transpose
+from traceprop.ir.types import dtype_name, numpy_dtype
+from traceprop.tracing import indexing
+from traceprop.tracing.lazy import Lazy, emit
+from traceprop.tracing.trace import dim_of
+
+Handler = Callable[..., Any]
+
+REDUCTIONS = (
+    "sum prod mean std var min max amin amax any all median argmin argmax ptp count_nonzero "
+    "nansum nanprod nanmean nanstd nanvar nanmin nanmax nanmedian"
+).split()
+SCANS = ("cumsum", "cumprod", "nancumsum", "nancumprod")
+ELEMENTWISE = "clip nan_to_num real imag round around isclose angle sinc i0".split()
+STRING_COMPARISONS = "equal not_equal less less_equal greater greater_equal".split()
+
+
+def function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`__array_function__`: the op that a NumPy function is. Raises `TraceError` for one that is not known."""
+    handler = _FUNCTIONS.get(func)
+    if handler is None:
+        _unknown(f"numpy.{getattr(func, '__name__', func)}")
+    if kwargs.get("out") is not None:
+        _in_place_refused(func.__name__)
+    kwargs.pop("out", None)
+    return handler(*args, **kwargs)
+
+
+def ufunc(func: np.ufunc, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+    """`__array_ufunc__`: element-wise for a call; `reduce` and `accumulate` are reductions and scans."""
+    if options.pop("out", None) is not None:
+        _in_place_refused(func.__name__)
+    if func is np.matmul and method == "__call__":
+        return _matmul(*inputs)
+    if method == "reduce":
+        return _reduction(func.reduce, f"numpy.{func.__name__}.reduce", inputs[0], **{"axis": 0, **options})
+    if method == "accumulate":
+        return _scan(func.accumulate, f"numpy.{func.__name__}.accumulate", inputs[0], **{"axis": 0, **options})
+    if method != "__call__" or options.get("where", True) is not True or func.signature or func.nout != 1:
+        _unknown(f"numpy.{func.__name__}.{method}" if method != "__call__" else f"numpy.{func.__name__}")
+    options.pop("where", None)
+    if any(_dtype_of(value) == "str" for value in inputs):
+        return _compare_text(func, inputs)
+    return apply(func, f"numpy.{func.__name__}", inputs, options)
+
+
+def apply(func: Handler, payload: str, inputs: Sequence[Any], options: dict[str, Any], **attrs: Any) -> Any:
+    """An element-wise op over arrays and scalars; `options` go to the function as they are."""
+    dtype = dtype_name(func(*map(_sample, inputs), **options).dtype)
+    kept = {name: _attr(value) for name, value in options.items()}
+    return emit(elementwise, [_operand(x) for x in inputs], {**kept, **attrs}, payload, dtype)
+
+
+def _attr(value: Any) -> Any:
+    return dtype_name(value) if isinstance(value, (np.dtype, type)) else value
+
+
+def _operand(value: Any) -> Any:
+    """An operand as `emit` takes it: array-likes as arrays, Python scalars as they are (their dtype is weak)."""
+    return value if isinstance(value, (Lazy, bool, int, float, complex, str)) else np.asarray(value)
+
+
+def _sample(value: Any) -> Any:
+    """An empty stand-in of the same dtype, by which NumPy itself says what dtype a result has."""
+    if isinstance(value, Lazy):
+        assert isinstance(value.type, ArrayType)
+        return np.empty((0,) * max(value.value.rank, 1), numpy_dtype(value.type.dtype))
+    return value if isinstance(value, (bool, int, float, complex, str)) else np.asarray(value).ravel()[:0]
+
+
+def _dtype_of(value: Any) -> str | None:
+    return value.type.dtype if isinstance(value, Lazy) and isinstance(value.type, ArrayType) else None
+
+
+def _compare_text(func: np.ufunc, inputs: Sequence[Any]) -> Any:
+    if func.__name__ not in STRING_COMPARISONS:
+        raise TraceError(
+            f"numpy.{func.__name__} of a text column at {user_location()}: text can be compared (==, !=, <, …); "
+            "turn it into numbers first, for example (column == 'yes')"
+        )
+    return emit(elementwise, [_operand(x) for x in inputs], {}, f"table.{func.__name__}", "bool")
+
+
+def _unknown(name: str) -> NoReturn:
+    raise TraceError(
+        f"{name} at {user_location() or 'an unknown line'} is not traced yet; outside a traced function, call it on "
+        "x.compute() (lineage ends there)"
+    )
+
+
+def _in_place_refused(name: str) -> NoReturn:
+    raise TraceError(
+        f"in-place write (out=) by numpy.{name} at {user_location() or 'an unknown line'}: values of a program are written "
+        f"once; use its result instead"
+    )
+
+
+def astype(x: Any, dtype: Any) -> Any:
+    """The cells converted to `dtype`."""
+    name = dtype_name(dtype)
+    if isinstance(x.type, ArrayType) and x.type.dtype == name:
+        return x
+    return emit(elementwise, [x], {"dtype": name}, "numpy.astype", name)
+
+
+def _lazy(value: Any) -> Any:
+    return value if isinstance(value, Lazy) else np.asarray(value)
+
+
+def _rank(value: Any) -> int:
+    return value.value.rank if isinstance(value, Lazy) else np.ndim(value)
+
+
+def _dims(value: Any) -> tuple[Dim, ...]:
+    return value.type.dims if isinstance(value, Lazy) else np.shape(value)
+
+
+def _axes(axis: Any, rank: int) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(rank))
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    return tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axes, rank)))
+
+
+# -- families ---------------------------------------------------------------------------------------------------------
+
+
+def _reduction(func: Handler, payload: str, a: Any, axis: Any = None, **options: Any) -> Any:
+    options = {k: v for k, v in options.items() if v is not np._NoValue and not (k == "where" and v is True)}
+    options.pop("out", None)
+    for name in ("where", "initial"):
+        if options.get(name) is not None:
+            _unknown(f"{payload} with {name}=")
+    options.pop("initial", None)
+    rank = _rank(a)
+    axes = _axes(axis, rank)
+    given = {k: v for k, v in options.items() if v is not None and v is not False}
+    sample = np.ones((1,) * max(rank, 1), _sample(a).dtype)
+    dtype = dtype_name(func(sample, axis=tuple(axes) if len(axes) > 1 and "arg" not in payload else None, **given).dtype)
+    attrs = {"axes": axes, **{name: _attr(value) for name, value in given.items()}}
+    return emit(reduce, [_lazy(a)], attrs, payload, dtype)
+
+
+def _reduction_of(name: str) -> Handler:
+    func = getattr(np, name)
+
+    def handler(a: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(func).bind(a, *args, **kwargs)
+        first, *_ = bound.arguments
+        return _reduction(func, f"numpy.{name}", **{"a": bound.arguments.pop(first), **bound.arguments})
+
+    return handler
+
+
+def _scan(func: Handler, payload: str, a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    if axis is None:
+        a, axis = _ravel(a), 0
+    options = {} if dtype is None else {"dtype": dtype}
+    result = dtype_name(func(np.ones(1, _sample(a).dtype), **options).dtype)
+    (along,) = _axes(axis, _rank(a))
+    return emit(scan, [_lazy(a)], {"axis": along, **{k: _attr(v) for k, v in options.items()}}, payload, result)
+
+
+def _scan_of(name: str) -> Handler:
+    func = getattr(np, name)
+    return lambda a, axis=None, dtype=None, out=None: _scan(func, f"numpy.{name}", a, axis, dtype)
+
+
+def _elementwise_of(name: str) -> Handler:
+    func = getattr(np, name)
+
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        kwargs = {k: v for k, v in kwargs.items() if v is not None and v is not np._NoValue}
+        args = tuple(x for x in args if x is not None) if name != "clip" else args
+        if name == "clip":
+            return _clip(*args, **kwargs)
+        return apply(func, f"numpy.{name}", args, kwargs)
+
+    return handler
+
+
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None, **options: Any) -> Any:
+    low = a_min if a_min is not None and a_min is not np._NoValue else min
+    high = a_max if a_max is not None and a_max is not np._NoValue else max
+    if low is not None:
+        a = np.maximum(a, low)
+    return a if high is None else np.minimum(a, high)
+
+
+def _where(condition: Any, *choices: Any) -> Any:
+    if not choices:
+        return (indexing.positions(condition),)
+    return apply(np.where, "numpy.where", (condition, *choices), {}, control=(0,))
+
+
+def _concatenate(arrays: Sequence[Any], axis: Any = 0, dtype: Any = None, casting: str = "same_kind") -> Any:
+    arrays = [_lazy(array) for array in arrays]
+    if axis is None:
+        arrays, axis = [_ravel(array) for array in arrays], 0
+    (along,) = _axes(axis, _rank(arrays[0]))
+    result = dtype_name(np.concatenate([_sample(array).ravel() for array in arrays], dtype=dtype).dtype)
+    return emit(concat, arrays, {"axis": along}, None, result)
+
+
+def _stack(arrays: Sequence[Any], axis: int = 0, **options: Any) -> Any:
+    arrays = list(arrays)
+    along = np.lib.array_utils.normalize_axis_index(axis, _rank(arrays[0]) + 1)
+    return _concatenate([_expand_dims(array, along) for array in arrays], along, **options)
+
+
+def _hstack(arrays: Sequence[Any], **options: Any) -> Any:
+    arrays = [_at_least(1)(array) for array in arrays]
+    return _concatenate(arrays, 0 if _rank(arrays[0]) == 1 else 1, **options)
+
+
+def _vstack(arrays: Sequence[Any], **options: Any) -> Any:
+    return _concatenate([_at_least(2)(array) for array in arrays], 0, **options)
+
+
+def _column_stack(arrays: Sequence[Any]) -> Any:
+    return _concatenate([_expand_dims(array, 1) if _rank(array) == 1 else array for array in arrays], 1)
+
+
+def _at_least(rank: int) -> Handler:
+    def handler(array: Any) -> Any:
+        array = _lazy(array)
+        while _rank(array) < rank:
+            array = _expand_dims(array, 0)
+        return array
+
+    return handler
+
+
+def _expand_dims(a: Any, axis: Any) -> Any:
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    rank = _rank(a) + len(axes)
+    places = set(np.lib.array_utils.normalize_axis_tuple(axes, rank))
+    return indexing.getitem(a, tuple(None if k in places else np.s_[:] for k in range(rank)))
+
+
+def _squeeze(a: Any, axis: Any = None) -> Any:
+    dims = _dims(a)
+    places = {k for k, dim in enumerate(dims) if dim == 1} if axis is None else set(_axes(axis, len(dims)))
+    if any(dims[k] != 1 for k in places):
+        raise ValueError(f"cannot squeeze an axis that is not of size 1 (shape {dims}) at {user_location()}")
+    return indexing.getitem(a, tuple(0 if k in places else np.s_[:] for k in range(len(dims))))
+
+
+def _reshape(a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None) -> Any:
+    if order != "C":
+        _unknown(f"numpy.reshape with order={order!r}")
+    shape = newshape if shape is None else shape
+    sizes = [dim_of(size) for size in (shape if isinstance(shape, (tuple, list)) else (shape,))]
+    if -1 in sizes:
+        at = sizes.index(-1)
+        rest = product(size for k, size in enumerate(sizes) if k != at)
+        sizes[at] = _divided(product(_dims(a)), rest)
+    return emit(reshape, [a], {"shape": tuple(sizes)})
+
+
+def _divided(total: Dim, part: Dim) -> Dim:
+    """total / part where the algebra sees that it comes out whole; monomials are divided by a common symbol."""
+    if isinstance(total, int) or isinstance(part, int):
+        return floordiv(total, part) if part != 0 else 0
+    if total == part:
+        return 1
+    for factor in range(1, 65537):
+        if part * factor == total:
+            return factor
+    return floordiv(total, part)
+
+
+def _ravel(a: Any, order: str = "C") -> Any:
+    return _reshape(a, (product(_dims(a)) if isinstance(a, Lazy) else -1,), order) if isinstance(a, Lazy) else np.ravel(a)
+
+
+def _transpose(a: Any, axes: Any = None) -> Any:
+    rank = _rank(a)
+    order = tuple(reversed(range(rank))) if axes is None else np.lib.array_utils.normalize_axis_tuple(axes, rank)
+    return emit(transpose, [a], {"axes": tuple(order)})
+
+
+def _swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    order = list(range(_rank(a)))
+    order[axis1], order[axis2] = order[axis2], order[axis1]
+    return _transpose(a, order)
+
+
+def _moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    rank = _rank(a)
+    sources = np.lib.array_utils.normalize_axis_tuple(source, rank)
+    order = [k for k in range(rank) if k not in sources]
+    for to, frm in sorted(zip(np.lib.array_utils.normalize_axis_tuple(destination, rank), sources, strict=True)):
+        order.insert(to, frm)
+    return _transpose(a, order)
+
+
+def _broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+    sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
+    return emit(broadcast, [array], {"shape": tuple(map(dim_of, sizes))})
+
+
+def _flip(m: Any, axis: Any = None) -> Any:
+    axes = _axes(axis, _rank(m))
+    return indexing.getitem(m, tuple(np.s_[::-1] if k in axes else np.s_[:] for k in range(_rank(m))))
+
+
+def _full_like(a: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any:
+    fill = np.asarray(fill_value, dtype or a.dtype)
+    return emit(broadcast, [_lazy_constant(fill, a)], {"shape": a.type.dims})
+
+
+def _lazy_constant(array: np.ndarray, like: Any) -> Any:
+    """A constant as a lazy value beside another one."""
+    from traceprop.ir import Op
+    from traceprop.ir.opset import constant
+    from traceprop.tracing.trace import active_trace
+
+    op = Op(constant, (), {"value": array}, location=user_location())
+    trace = active_trace()
+    if trace is not None:
+        trace.ops.append(op)
+    return Lazy.of(op.result, trace=trace, executor=like.executor)
+
+
+def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
+    if mode != "raise":
+        _unknown(f"numpy.take with mode={mode!r}")
+    if axis is None:
+        a, axis = _ravel(a), 0
+    indices = indices if isinstance(indices, Lazy) else np.asarray(indices)
+    (along,) = _axes(axis, _rank(a))
+    return emit(gather, [_lazy(a), indices], {"axis": along})
+
+
+def _argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    if axis is None:
+        a, axis = _ravel(a), 0
+    (along,) = _axes(axis, _rank(a))
+    return emit(sort, [a], {"axis": along})
+
+
+def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    if _rank(a) != 1:
+        _unknown("numpy.sort of an array with more than one axis")
+    return emit(gather, [a, _argsort(a, axis)], {"axis": 0})
+
+
+def _flatnonzero(a: Any) -> Any:
+    mask = _ravel(a) if _rank(a) != 1 else a
+    return indexing.positions(mask if mask.dtype == bool else mask != 0)
+
+
+def _nonzero(a: Any) -> Any:
+    if _rank(a) != 1:
+        _unknown("numpy.nonzero of an array with more than one axis")
+    return (_flatnonzero(a),)
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def _matmul(a: Any, b: Any) -> Any:
+    left, right = _rank(a), _rank(b)
+    if not left or not right:
+        raise ValueError(f"matmul of a scalar at {user_location()}; use *")
+    batch = max(left, right) - 2
+    if left > 2 and right > 2 and left != right:
+        _unknown("numpy.matmul of different batch axes")
+    lead = _LETTERS[3 : 3 + max(batch, 0)]
+    first = (lead if left > 2 else "") + ("a" if left > 1 else "") + "b"
+    second = (lead if right > 2 else "") + "b" + ("c" if right > 1 else "")
+    result = lead + ("a" if left > 1 else "") + ("c" if right > 1 else "")
+    return _contract("numpy.matmul", f"{first},{second}->{result}", a, b)
+
+
+def _dot(a: Any, b: Any, out: Any = None) -> Any:
+    if not _rank(a) or not _rank(b):
+        return np.multiply(a, b)
+    if _rank(a) > 2 or _rank(b) > 2:
+        _unknown("numpy.dot of arrays with more than two axes")
+    first, second = "ab"[2 - _rank(a) :], "bc"[: _rank(b)]
+    return _contract("numpy.dot", f"{first},{second}->{(first + second).replace('b', '')}", a, b)
+
+
+def _outer(a: Any, b: Any, out: Any = None) -> Any:
+    return _contract("numpy.outer", "a,b->ab", _ravel(a), _ravel(b))
+
+
+def _einsum(subscripts: str, *operands: Any, **options: Any) -> Any:
+    if not isinstance(subscripts, str) or "." in subscripts or "->" not in subscripts:
+        _unknown("numpy.einsum without an explicit '->', or with '...'")
+    return _contract("numpy.einsum", subscripts.replace(" ", ""), *operands)
+
+
+def _contract(payload: str, spec: str, *operands: Any) -> Any:
+    dtype = dtype_name(np.result_type(*(_sample(x).dtype if not np.isscalar(x) else x for x in operands)))
+    return emit(contract, [_lazy(x) for x in operands], {"spec": spec}, payload, dtype)
+
+
+_FUNCTIONS: dict[Any, Handler] = {
+    **{getattr(np, name): _reduction_of(name) for name in REDUCTIONS},
+    **{getattr(np, name): _scan_of(name) for name in SCANS},
+    **{getattr(np, name): _elementwise_of(name) for name in ELEMENTWISE},
+    np.where: _where,
+    np.concatenate: _concatenate, np.stack: _stack, np.hstack: _hstack, np.vstack: _vstack, np.column_stack: _column_stack,
+    np.atleast_1d: _at_least(1), np.atleast_2d: _at_least(2), np.expand_dims: _expand_dims, np.squeeze: _squeeze,
+    np.reshape: _reshape, np.ravel: _ravel, np.transpose: _transpose, np.swapaxes: _swapaxes, np.moveaxis: _moveaxis,
+    np.broadcast_to: _broadcast_to, np.flip: _flip, np.full_like: _full_like,
+    np.zeros_like: lambda a, dtype=None, **options: _full_like(a, 0, dtype),
+    np.ones_like: lambda a, dtype=None, **options: _full_like(a, 1, dtype),
+    np.copy: lambda a, **options: a,
+    np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim, np.size: lambda a, axis=None: a.size if axis is None else a.shape[axis],
+    np.take: _take, np.argsort: _argsort, np.sort: _sort, np.flatnonzero: _flatnonzero, np.nonzero: _nonzero,
+    np.dot: _dot, np.outer: _outer, np.einsum: _einsum,
+}  # fmt: skip
+
+PAYLOADS = frozenset(
+    [f"numpy.{name}" for name in (*REDUCTIONS, *SCANS, *ELEMENTWISE, "where", "matmul", "dot", "outer", "einsum", "astype")]
+)

@@ -1,0 +1,130 @@
+"""What a traced function may not depend on unseen: values it closes over, and NumPy's random numbers."""
+
+from __future__ import annotations
+
+import dis
+import threading
+import types
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import TraceError
+from traceprop.ir.location import user_location
+from traceprop.sources.array import content_fingerprint
+from traceprop.tracing.trace import active_trace
+
+_RANDOM = (np.random.Generator, np.random.RandomState)
+_WAY_OUT = "draw the numbers before the call and pass them in, so that they are an input with a name"
+
+
+def closure_key(function: Callable[..., Any]) -> Hashable:
+    """A key that changes when a value that the function (or a helper of the user's that it calls) closes over changes.
+
+    Arrays count by content, lazy values and other objects by identity. Raises `TraceError` for a random generator.
+    """
+    found: list[tuple[str, Hashable]] = []
+    _collect(function, found, set())
+    return tuple(found)
+
+
+def _collect(function: Any, found: list[tuple[str, Hashable]], seen: set[int]) -> None:
+    function = getattr(function, "__wrapped__", function)
+    code = getattr(function, "__code__", None)
+    if code is None or id(code) in seen:
+        return
+    seen.add(id(code))
+    for name, value in _closed_over(function, code):
+        if isinstance(value, _RANDOM) or isinstance(getattr(value, "__self__", None), _RANDOM):
+            raise TraceError(
+                f"{function.__name__} draws random numbers from {name!r} at {_line_of(code, name)}: a traced function "
+                f"computes the same from the same inputs; {_WAY_OUT}"
+            )
+        if isinstance(value, types.FunctionType):
+            if value.__module__ == function.__module__:
+                _collect(value, found, seen)
+        elif not isinstance(value, (types.ModuleType, type, types.BuiltinFunctionType)):
+            found.append((name, _key(value)))
+
+
+def _closed_over(function: Any, code: types.CodeType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    scope = function.__globals__
+    for name in _global_names(code):
+        if name in scope:
+            yield name, scope[name]
+
+
+def _global_names(code: types.CodeType) -> list[str]:
+    names = list(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += _global_names(constant)
+    return names
+
+
+def _key(value: Any) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return (value.shape, value.dtype.str, content_fingerprint(value))
+    if isinstance(value, (bool, int, float, complex, str, bytes, type(None), np.generic)):
+        return (type(value).__name__, repr(value))
+    if isinstance(value, (tuple, list)):
+        return (type(value).__name__, *map(_key, value))
+    if isinstance(value, dict):
+        return ("dict", *((str(name), _key(item)) for name, item in value.items()))
+    return id(value)
+
+
+def _line_of(code: types.CodeType, name: str) -> str:
+    for instruction in dis.get_instructions(code):
+        if instruction.argval == name and instruction.positions and instruction.positions.lineno:
+            return f"{code.co_filename.rsplit('/', 1)[-1]}:{instruction.positions.lineno}"
+    return f"{code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno}"
+
+
+class _RandomGuard:
+    """Stands for `np.random` while any thread traces: raises in a traced function, passes through everywhere else."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(_real_random, name)
+        if active_trace() is not None and callable(value) and not isinstance(value, type):
+            raise TraceError(
+                f"np.random.{name} at {user_location() or 'an unknown line'} in a traced function: it would be drawn once, "
+                f"when the function is traced, and never again; {_WAY_OUT}"
+            )
+        return value
+
+
+_real_random = np.random
+_guards = 0
+_lock = threading.Lock()
+
+
+@contextmanager
+def random_guarded(name: str) -> Iterator[None]:
+    """Makes `np.random` raise in this thread's trace, by whichever name it was imported."""
+    global _guards
+    with _lock:
+        _guards += 1
+        np.random = _RandomGuard()  # type: ignore[assignment]
+    before = _state()
+    try:
+        yield
+        if threading.active_count() == 1 and _state() != before:  # else another thread may have drawn
+            raise TraceError(f"{name} draws from NumPy's global random numbers while it is traced; {_WAY_OUT}")
+    finally:
+        with _lock:
+            _guards -= 1
+            if not _guards:
+                np.random = _real_random
+
+
+def _state() -> tuple[int, int]:
+    _, key, position, *_ = _real_random.get_state()
+    return int(position), int(key[0])
