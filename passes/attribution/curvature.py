@@ -56,13 +56,14 @@ class Curvature:
 
     def solve(self, right: Floats) -> Floats:
         """Give H^-1 right for right (p,) or (p, m)."""
-        scale = self.scale if right.ndim == 1 else self.scale[:, None]
+        scale: Floats = self.scale if right.ndim == 1 else self.scale[:, None]
         if self.cholesky is not None:
             solved: Floats = scipy.linalg.cho_solve((self.cholesky, True), scale * right, check_finite=False)
         else:
             values = self.values if right.ndim == 1 else self.values[:, None]
             solved = self.vectors @ ((self.vectors.T @ (scale * right)) / values)
-        return np.multiply(scale, solved)
+        unscaled: Floats = scale * solved
+        return unscaled
 
     def flatness(self, vectors: Floats) -> Floats:
         """Tell how much of each vector (m, p) lies in flat directions: 0 for none of it, 1 for all."""

@@ -12,7 +12,9 @@ from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective, unflat
 
 CONVERGED_SHIFT = 1e-3
-"""A fit counts as converged when one more Newton step moves no training logit by more than this."""
+CONVERGED_GRADIENT = 1e-6
+"""A fit counts as converged when one more Newton step moves no training logit by more than the first, or when the
+gradient norm is at most the second times the mean norm of the rows' own gradients, which cancel at a minimum."""
 
 ESCAPING_SHIFT = 0.2
 """Where a tiny gradient still leaves a Newton step this large, in logits, the minimum is at infinity."""
@@ -68,7 +70,7 @@ def _judge(
                 f"the gradient is small ({norm:.1e}) but a Newton step still moves a logit by {shift:.2g}: some rows "
                 "are separable and nothing is penalised, so the best parameters are infinite; fit with an L2 penalty"
             )
-    if shift > CONVERGED_SHIFT:
+    if shift > CONVERGED_SHIFT and norm > CONVERGED_GRADIENT * row_gradient_size(objective, theta):
         return "estimated", (
             f"the fit has not converged: the gradient norm of the mean loss is {norm:.1e}, and one more Newton step "
             f"would move a training logit by {shift:.1e}; fit to a smaller tolerance for an exact answer"
@@ -84,3 +86,10 @@ def _separates(objective: LinearObjective, theta: Floats) -> bool:
         return bool(((2.0 * y - 1.0) * logits[:, 0] > 0).all())
     best = np.sort(logits, axis=1)
     return bool(((logits.argmax(axis=1) == y) & (best[:, -1] > best[:, -2])).all())
+
+
+def row_gradient_size(objective: LinearObjective, theta: Floats) -> float:
+    """Mean Euclidean norm of the kept rows' own gradients: |g_i| |a_i|, as gradients are outer products."""
+    gradient = objective.row_terms(theta).gradient
+    size = np.sqrt((gradient**2).sum(axis=1)) * np.sqrt((objective.features**2).sum(axis=1))
+    return float(size[objective.kept].mean()) if objective.count else 0.0

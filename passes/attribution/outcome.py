@@ -15,13 +15,13 @@ Outcome = Literal["margin", "loss"]
 def outcome_values(outcome: Outcome, loss: SampleLoss, logits: Floats, y: NDArray[Any]) -> Floats:
     """Give log p_y / (1 - p_y) or -loss of each test row: float64 (t,) from logits (t, k)."""
     if outcome == "loss":
-        return -loss.terms(logits, y).loss
+        return np.negative(loss.terms(logits, y).loss)
     if logits.shape[1] == 1:
         return (2.0 * np.asarray(y, dtype=np.float64) - 1.0) * logits[:, 0]
     others, at = _others(logits, y)
     top = others.max(axis=1)
-    margin: Floats = logits[at, y] - top - np.log(np.exp(others - top[:, None]).sum(axis=1))
-    return margin
+    rest: Floats = top + np.log(np.exp(others - top[:, None]).sum(axis=1))
+    return np.subtract(logits[at, y], rest, dtype=np.float64)
 
 
 def outcome_gradients(outcome: Outcome, loss: SampleLoss, logits: Floats, y: NDArray[Any]) -> Floats:

@@ -1,0 +1,214 @@
+"""The context around a training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import ModelError
+from traceprop.tracing.granularity import checked, training_granularity
+from traceprop.training.adapter import AbstractAdapter, AbstractGradientAdapter, AbstractLinearAdapter, adapt
+from traceprop.training.data import check_lengths, plain_array, plain_features
+from traceprop.training.owners import Owners, plain_owners, row_owners
+from traceprop.training.store import GradientStore
+
+
+def training_context(
+    model: Any = None,
+    X_train: Any = None,
+    y_train: Any = None,
+    loss: Any = None,
+    l2: float = 0.0,
+    source_id: str | None = None,
+    proj_dim: int | None = None,
+    granularity: str | None = None,
+    store: Any = None,
+) -> TrainingContext:
+    """Keep per-sample gradients of the model that is trained inside the context, with the source rows they belong to.
+
+        with tp.training_context(model, X_train, y_train, loss=loss, l2=1e-2) as ctx:
+            train(model, X_train, y_train)
+        engine = tp.attribution_engine(ctx.gradient_store)
+
+    Parameters
+    ----------
+    model
+        A torch module, a scikit-learn LogisticRegression, Ridge or LinearRegression that is fitted before the context
+        exits, or None, with gradients given to `ctx.log_gradient`.
+    X_train, y_train
+        The features (n, d) and targets (n,), lazy or plain. Lazy values bring their lineage; a plain array is a source
+        of its own, called `source_id` or "X_train".
+    loss
+        For a torch module: `loss(model(x), y)`, one value per sample. A mean or a sum over the batch is recognised
+        and undone.
+    l2
+        The coefficient of |w|^2 / 2 in what the user's loop adds to the *mean* loss, biases left out. scikit-learn
+        models bring their own.
+    proj_dim
+        Project materialised gradients to this many dimensions, where that is fewer. Linear models keep exact
+        factors, which are smaller.
+    granularity
+        None for the default in force; per-sample gradients of the final model are logged at exit under each of them.
+    store
+        None: gradients are kept in memory in this version.
+
+    Raises
+    ------
+    ModelError
+        The model has no trainable parameter, is not fitted, or has no known objective; lengths differ; features are
+        not finite numbers.
+    """
+    if store is not None:
+        raise ModelError("store= is not in this version: gradients are kept in memory; leave it out")
+    if proj_dim is not None and (not isinstance(proj_dim, int | np.integer) or proj_dim < 1):
+        raise ModelError(f"proj_dim is a positive number of dimensions, not {proj_dim!r}")
+    if not np.isfinite(l2) or l2 < 0:
+        raise ModelError(f"l2 is the coefficient of a penalty, at least 0, not {l2!r}")
+    if model is None and (loss is not None or l2):
+        raise ModelError("loss= and l2= belong to a model; without one, log gradients with ctx.log_gradient")
+    if model is not None and (X_train is None or y_train is None):
+        raise ModelError("a model's gradients need X_train and y_train; without data, leave out the model as well")
+    adapter = None if model is None else adapt(model, loss, float(l2), proj_dim)
+    if adapter is not None:
+        adapter.check()
+    if (
+        hasattr(X_train, "__len__")
+        and isinstance(y_train, np.ndarray | list)
+        and isinstance(X_train, np.ndarray | list)
+    ):
+        check_lengths(np.empty(len(X_train)), np.empty(len(y_train)), ("X_train", "y_train"))
+    level = checked(granularity) if granularity is not None else training_granularity()
+    return TrainingContext(adapter, X_train, y_train, source_id, proj_dim, level)
+
+
+class TrainingContext:
+    """See `training_context`. `gradient_store` is there after the context has exited without an error."""
+
+    def __init__(
+        self, adapter: AbstractAdapter | None, X: Any, y: Any, source_id: str | None, proj_dim: int | None, level: Any
+    ) -> None:
+        self.adapter = adapter
+        self.granularity = level
+        self._X, self._y = X, y
+        self._source_id = source_id
+        self._proj_dim = proj_dim
+        self._plain: tuple[np.ndarray, np.ndarray] | None = None
+        self._logged: list[tuple[np.ndarray, np.ndarray]] = []
+        self._schedule: list[tuple[float, np.ndarray]] = []
+        self._store: GradientStore | None = None
+
+    @property
+    def model(self) -> Any:
+        """The model that is being trained."""
+        return None if self.adapter is None else self.adapter.model
+
+    @property
+    def gradient_store(self) -> GradientStore:
+        """The gradients that were kept. Raises ModelError while the context is open, or where training failed."""
+        if self._store is None:
+            raise ModelError("the gradient store is made when the training context exits; use it after the with block")
+        return self._store
+
+    def batches(
+        self, batch_size: int, shuffle: bool = False, seed: int | None = 0
+    ) -> Iterator[tuple[Any, Any, np.ndarray]]:
+        """Yield (xb, yb, rows) once over the training data; rows are sample positions, int64 (b,).
+
+        Tensors of the model's dtype for a torch module, else arrays. `seed` decides the order where `shuffle` is set.
+        """
+        if batch_size < 1:
+            raise ModelError(f"batch_size is at least 1, not {batch_size}")
+        X, y = self._data()
+        order = np.random.default_rng(seed).permutation(len(X)) if shuffle else np.arange(len(X))
+        convert = getattr(self.adapter, "tensors", None) or (lambda xb, yb: (xb, yb))
+        for start in range(0, len(X), batch_size):
+            rows = order[start : start + batch_size]
+            yield *convert(X[rows], y[rows]), rows
+
+    def step(self, loss: Any, rows: Any) -> None:
+        """Record that an optimizer step was taken on those samples, with that loss; it takes none itself."""
+        self._schedule.append((float(loss), self._samples(rows)))
+
+    def log_gradient(self, g: Any, sample_index: Any, weight: float = 1.0) -> None:
+        """Log the gradient of one sample's loss, (p,), or of several, (b, p) with `sample_index` (b,).
+
+        Gradients of one sample that are logged again, at another checkpoint, add up, times their `weight` (a learning
+        rate, for instance): TracIn's sum over checkpoints, Pruthi et al. 2020.
+        """
+        rows = self._samples(np.atleast_1d(np.asarray(sample_index)))
+        gradient = plain_array(g, "the gradient").astype(np.float64)
+        gradient = gradient.reshape(len(rows), -1)
+        if not np.isfinite(gradient).all():
+            raise ModelError(f"the gradient of sample {int(rows[0])} is NaN or infinite: has the training diverged?")
+        if self._logged and gradient.shape[1] != self._logged[0][1].shape[1]:
+            raise ModelError(
+                f"a gradient of {gradient.shape[1]} numbers was logged after one of {self._logged[0][1].shape[1]}"
+            )
+        self._logged.append((rows, weight * gradient))
+
+    def __enter__(self) -> TrainingContext:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self.granularity is not None:
+            self._store = self._make_store()
+
+    def _make_store(self) -> GradientStore:
+        if self._logged:
+            return self._logged_store()
+        if self.adapter is None:
+            raise ModelError("nothing to keep: give a model with its data, or log gradients with ctx.log_gradient")
+        X, y = self._data()
+        store = GradientStore(
+            self._owners(len(X)), self.adapter, X, y, granularity=self.granularity, schedule=self._schedule
+        )
+        if isinstance(self.adapter, AbstractLinearAdapter):
+            store.objective, store.theta = self.adapter.objective(X, y), self.adapter.theta()
+        else:
+            assert isinstance(self.adapter, AbstractGradientAdapter)
+            _, store.gradients = self.adapter.gradients(X, y)
+        return store
+
+    def _logged_store(self) -> GradientStore:
+        rows = np.concatenate([rows for rows, _ in self._logged])
+        gradients = np.concatenate([gradient for _, gradient in self._logged])
+        known = len(self._data()[0]) if self._X is not None else int(rows.max()) + 1
+        total = np.zeros((known, gradients.shape[1]))
+        np.add.at(total, rows, gradients)
+        if self._proj_dim is not None and self._proj_dim < total.shape[1]:
+            from traceprop.training.projection import projection
+
+            total = total @ projection(total.shape[1], self._proj_dim)
+        return GradientStore(
+            self._owners(known), gradients=total, granularity=self.granularity, schedule=self._schedule
+        )
+
+    def _owners(self, n: int) -> Owners:
+        return plain_owners(n, self._source_id) if self._X is None else row_owners(self._X, self._y, n, self._source_id)
+
+    def _data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the training data, once."""
+        if self._plain is None:
+            if self._X is None:
+                raise ModelError("the training context has no X_train")
+            X = plain_features(self._X, "X_train")
+            y = np.zeros(len(X)) if self._y is None else plain_array(self._y, "y_train")
+            check_lengths(X, y, ("X_train", "y_train"))
+            self._plain = X, y
+        return self._plain
+
+    def _samples(self, rows: Any) -> np.ndarray:
+        samples = np.asarray(rows)
+        if samples.dtype.kind not in "iu" or samples.ndim > 1:
+            raise ModelError(f"samples are positions of training rows, integers, not {samples.dtype} {samples.shape}")
+        samples = np.atleast_1d(samples).astype(np.int64)
+        n = len(self._data()[0]) if self._X is not None else None
+        if (samples < 0).any() or (n is not None and (samples >= n).any()):
+            bad = int(samples[(samples < 0) | (samples >= (n or np.inf))][0])
+            raise ModelError(f"sample {bad} is out of range" + (f": there are {n} training rows" if n else ""))
+        return samples

@@ -1,0 +1,112 @@
+"""Which source rows each training sample is made of: the one place where training meets lineage."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import LineageError
+from traceprop.tracing.lazy import is_lazy
+
+
+@dataclass(frozen=True, eq=False)
+class Owners:
+    """The source rows behind `n` training samples.
+
+    Attributes
+    ----------
+    pairs
+        Per source id, (samples, rows): int64 arrays of one length, sorted by sample, then row. A sample may have
+        several rows of one source, and rows of several sources.
+    view
+        The lineage of the features, a `traceprop.lineage.View`; None for gradients logged without data.
+    label_view
+        The lineage of the targets, where they are lazy.
+    """
+
+    n: int
+    pairs: dict[str, tuple[np.ndarray, np.ndarray]]
+    view: Any = None
+    label_view: Any = None
+
+    @property
+    def source_ids(self) -> list[str]:
+        """The sources in order of first use."""
+        return list(self.pairs)
+
+    def source(self, source_id: str) -> Any:
+        """Give the source called `source_id`; LineageError where it is unknown or there is no lineage."""
+        self.check_source(source_id)
+        for view in (self.view, self.label_view):
+            if view is not None and source_id in view.sources():
+                return view.source(source_id)
+        raise LineageError(f"nothing but row numbers is known of {source_id!r}: its gradients were logged by hand")
+
+    def check_source(self, source_id: str) -> None:
+        """Raise LineageError, with the known ids and the nearest, for an unknown source."""
+        if source_id in self.pairs:
+            return
+        near = difflib.get_close_matches(str(source_id), self.source_ids, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise LineageError(f"no source called {source_id!r} among {', '.join(map(repr, self.source_ids))}{hint}")
+
+    def samples_of(self, source_id: str, rows: np.ndarray) -> np.ndarray:
+        """Give the training samples made of those source rows: sorted int64, each once."""
+        self.check_source(source_id)
+        samples, owners = self.pairs[source_id]
+        return np.unique(samples[np.isin(owners, rows)])
+
+    def rows_of(self, sample: int) -> list[tuple[str, int]]:
+        """Give the (source id, row) pairs behind one sample."""
+        found = []
+        for source_id, (samples, rows) in self.pairs.items():
+            low, high = np.searchsorted(samples, [sample, sample + 1])
+            found += [(source_id, int(row)) for row in rows[low:high]]
+        return found
+
+
+def row_owners(X: Any, y: Any, n: int, source_id: str | None) -> Owners:
+    """Ask the lineage of the training data who owns each of its `n` rows.
+
+    Lazy values bring their sources. A plain array is a source of its own, called `source_id` or "X_train", whose rows
+    are the samples. Where the targets are lazy and the rows behind them are others than the features', both count.
+    """
+    view = _view(X if is_lazy(X) else _wrapped(X, source_id or "X_train"))
+    pairs = dict(view.row_pairs())
+    label_view = _view(y) if is_lazy(y) else None
+    if label_view is not None:
+        for name, (samples, rows) in label_view.row_pairs().items():
+            pairs[name] = _merged(pairs.get(name), samples, rows)
+    return Owners(n, pairs, view, label_view)
+
+
+def plain_owners(n: int, source_id: str | None) -> Owners:
+    """Make each of `n` samples the row of the same number of a source of which nothing else is known."""
+    every = np.arange(n, dtype=np.int64)
+    return Owners(n, {source_id or "X_train": (every, every)})
+
+
+def _merged(
+    known: tuple[np.ndarray, np.ndarray] | None, samples: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    if known is None:
+        return samples, rows
+    if np.array_equal(known[0], samples) and np.array_equal(known[1], rows):
+        return known
+    both = np.unique(np.stack([np.concatenate([known[0], samples]), np.concatenate([known[1], rows])], axis=1), axis=0)
+    return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+
+
+def _view(value: Any) -> Any:
+    import traceprop
+
+    return traceprop.provenance(value)
+
+
+def _wrapped(X: Any, source_id: str) -> Any:
+    import traceprop
+
+    return traceprop.from_numpy(np.asarray(X), source_id=source_id)

@@ -1,0 +1,107 @@
+"""What a training context leaves behind: gradients, as factors where they can be, with their owners."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import ModelError
+from traceprop.passes.attribution.fit import FitCheck, check_fit
+from traceprop.passes.attribution.losses import Floats
+from traceprop.passes.attribution.objective import LinearObjective
+from traceprop.training.adapter import AbstractAdapter, AbstractLinearAdapter
+from traceprop.training.owners import Owners
+
+
+@dataclass(eq=False)
+class GradientStore:
+    """Per-sample gradients of one fitted model, in memory, each with its (source, row).
+
+    For a linear model the gradients are kept as factors, logit gradients and features, that the objective gives
+    again at `theta`: exact, and smaller than any projection. For other models `gradients` holds them.
+
+    Attributes
+    ----------
+    owners
+        The source rows behind every sample.
+    adapter
+        The model's adapter; None with gradients logged by hand.
+    X, y
+        The training data as plain arrays; None with gradients logged by hand.
+    objective, theta
+        Of a linear model: what its fit minimises, and its parameters (d, k) when the context exited.
+    gradients
+        float64 (n, p), of other models and of gradients logged by hand.
+    schedule
+        What `ctx.step` recorded: (loss, samples) per optimizer step.
+    """
+
+    owners: Owners
+    adapter: AbstractAdapter | None = None
+    X: np.ndarray | None = None
+    y: np.ndarray | None = None
+    objective: LinearObjective | None = None
+    theta: Floats | None = None
+    gradients: np.ndarray | None = None
+    granularity: str | None = "epoch"
+    schedule: list[tuple[float, np.ndarray]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Give the number of training samples, forgotten ones included."""
+        return self.owners.n
+
+    def __repr__(self) -> str:
+        kind = "factors" if self.objective is not None else "gradients"
+        gone = 0 if self.objective is None else len(self) - self.objective.count
+        forgotten = f", {gone} forgotten" if gone else ""
+        return f"GradientStore({len(self)} samples{forgotten}, {kind}, sources: {', '.join(self.owners.source_ids)})"
+
+    @property
+    def model(self) -> Any:
+        """The user's model, or None."""
+        return None if self.adapter is None else self.adapter.model
+
+    @property
+    def view(self) -> Any:
+        """The lineage of the features, as `traceprop.provenance` gives it."""
+        return self.owners.view
+
+    def linear(self, purpose: str) -> tuple[AbstractLinearAdapter, LinearObjective, Floats]:
+        """Give adapter, objective and parameters of a linear model. Raises ModelError for anything else."""
+        if self.objective is None or self.theta is None or not isinstance(self.adapter, AbstractLinearAdapter):
+            what = "gradients logged by hand" if self.adapter is None else f"a {type(self.model).__name__}"
+            raise ModelError(
+                f"{purpose} needs the exact Hessian of a linear model (scikit-learn's LogisticRegression, Ridge, "
+                f"LinearRegression; a torch Linear), and this store holds {what}; attribution with estimator='dot' works"
+            )
+        return self.adapter, self.objective, self.theta
+
+    @cached_property
+    def fit(self) -> FitCheck:
+        """How near the fit is to the minimum of its objective."""
+        _, objective, theta = self.linear("judging the fit")
+        return check_fit(objective, theta)
+
+    @property
+    def gradient_norm(self) -> float:
+        """Norm of the gradient of the mean loss, penalty included, at the fitted parameters."""
+        return self.fit.gradient_norm
+
+    def after(self, objective: LinearObjective, theta: Floats, model: Any) -> GradientStore:
+        """Give the store of a corrected model: same samples, the forgotten ones counted out."""
+        from copy import copy
+
+        adapter = copy(self.adapter)
+        assert adapter is not None
+        adapter.model = model
+        return GradientStore(
+            self.owners, adapter, self.X, self.y, objective, theta, None, self.granularity, list(self.schedule)
+        )
+
+    def become(self, other: GradientStore) -> None:
+        """Take over what another store holds, for a model that was corrected in place."""
+        self.__dict__.clear()
+        self.__dict__.update(other.__dict__)
