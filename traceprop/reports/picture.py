@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 WIDTH = 1080
-CARD = 180  # width of a file's, the model's and the prediction's card
-STEPS = 500  # width of the panel with the steps
+CARD = 196  # width of a file's, the model's and the prediction's card
+STEPS = 490  # width of the panel with the steps
 GAP = 40
 LINE = 26  # height of one step
 MAX_STEPS = 12
@@ -72,7 +72,7 @@ def picture(report: dict[str, Any]) -> str:
     top = middle - 50 * len(right)
     for position, (title, main, below, css) in enumerate(right):
         y = top + 100 * position
-        canvas.card(x_right, y + 6, WIDTH - x_right, 84, css)
+        canvas.card(x_right, y + 6, WIDTH - x_right - 1, 84, css)
         canvas.text(x_right + 18, y + 30, title, "small")
         canvas.text(x_right + 18, y + 53, shorten(main, 30), "strong")
         canvas.text(x_right + 18, y + 75, shorten(below, 44), "small")

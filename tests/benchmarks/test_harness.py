@@ -1,0 +1,76 @@
+"""How figures are measured, kept and shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`benchmarks` is a folder of the checkout, not part of the installed package."""
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def test_interleaved_gives_the_ratio() -> None:
+    from benchmarks.harness import interleaved
+
+    found = interleaved(lambda: time.sleep(0.004), lambda: time.sleep(0.012), pairs=7)
+    assert 1.5 < found["median"] < 4.5
+    assert found["low"] <= found["median"] <= found["high"]
+    assert len(found["ratios"]) == 7
+
+
+def test_results_say_what_they_were_measured_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import harness
+
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
+    path = harness.write_result("overhead", {"figure": 1.5})
+    found = json.loads(path.read_text())
+    assert found["figure"] == 1.5
+    assert found["measured_on"]["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert harness.read_result("overhead") == found
+    assert harness.read_result("never measured") is None
+
+
+def test_tables_go_between_their_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import harness, readme
+
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    harness.write_result("speed", {"table": harness.table(["what", "ratio"], [["all", "0.9"]], "Good.")})
+    text = "before\n<!-- benchmarks:speed -->\nold\n<!-- /benchmarks:speed -->\nafter\n"
+    once = readme.updated(text)
+    assert "| all | 0.9 |" in once
+    assert "old" not in once
+    assert once.startswith("before\n")
+    assert once.endswith("after\n")
+    assert readme.updated(once) == once
+
+
+def test_a_table_is_rectangular() -> None:
+    from benchmarks.harness import table
+
+    with pytest.raises(ValueError, match="2 cells"):
+        table(["a", "b"], [["1"]])
+
+
+def test_unknown_benchmarks_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks.__main__ import main
+
+    with pytest.raises(SystemExit):
+        main(["no-such"])
+    assert "overhead" in capsys.readouterr().err
+
+
+def test_overhead_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pandas")
+    from benchmarks.__main__ import main
+
+    assert main(["overhead", "--quick"]) == 0
+    assert "prepare, 6,000 rows" in capsys.readouterr().out
