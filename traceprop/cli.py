@@ -128,6 +128,10 @@ def main() -> None:
         # The reader of our output (`| head`) has seen enough.
         sys.stderr.close()
         raise SystemExit(141) from None
+    except OSError as error:
+        # A full disk, a folder that may not be written to: the system's own words say it.
+        sys.stderr.write(f"error: {error.filename or 'writing'}: {error.strerror or error}\n")
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -73,4 +73,4 @@ def test_overhead_runs(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks.__main__ import main
 
     assert main(["overhead", "--quick"]) == 0
-    assert "prepare, 6,000 rows" in capsys.readouterr().out
+    assert "traceprop" in capsys.readouterr().out

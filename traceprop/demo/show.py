@@ -10,13 +10,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from traceprop.demo.abridge import changes, op_rows
 from traceprop.demo.files import Files
 from traceprop.demo.forgetting import Forgotten
 from traceprop.demo.preparing import Prepared
 from traceprop.demo.question import Question, Trained
 from traceprop.demo.reporting import distances, model_rows
 
-IR_LINES = 12
+IR_HEAD, IR_TAIL = 13, 5
 
 
 class Show:
@@ -55,15 +56,27 @@ class Show:
     def programs(self, files: Files, prepared: Prepared) -> None:
         """Step 2."""
         self.heading(2, "The preparation, traced to a program: behind every line, the cells that it reads")
-        for title, text, name in (
-            ("as traced", prepared.traced, "program-traced.txt"),
-            ("after passes", prepared.optimized, "program-optimized.txt"),
-        ):
-            lines = text.splitlines()
-            shown = lines if len(lines) <= IR_LINES + 3 else [*lines[:IR_LINES], "  ...", *lines[-2:]]
-            self.say(f"[bold]{title}[/] ({len(lines)} lines, whole in {escape(str(files.folder / name))})")
-            for line in shown:
-                self.console.print(Text(f"    {line}", style="dim"), no_wrap=True, overflow="ellipsis")
+        rows = op_rows(prepared.traced)
+        table = Table(box=None, padding=(0, 1), header_style="dim")
+        table.add_column("op", no_wrap=True, overflow="ellipsis", max_width=44)
+        table.add_column("cells that it reads", no_wrap=True, overflow="ellipsis")
+        table.add_column("your line", no_wrap=True, min_width=17)
+        for op, cells, where in rows[:IR_HEAD]:
+            table.add_row(Text(op), Text(cells, style="cyan"), Text(where, style="dim"))
+        if len(rows) > IR_HEAD + IR_TAIL:
+            table.add_row(Text(f"... {len(rows) - IR_HEAD - IR_TAIL} more ...", style="dim"))
+        for op, cells, where in rows[max(IR_HEAD, len(rows) - IR_TAIL) :]:
+            table.add_row(Text(op), Text(cells, style="cyan"), Text(where, style="dim"))
+        self.console.print(table)
+        changed = changes(prepared.traced, prepared.optimized)
+        self.say(f"passes: {len(rows)} ops before, {len(op_rows(prepared.optimized))} after")
+        for sign, op in changed[:IR_HEAD]:
+            style = "green" if sign == "+" else "red"
+            self.console.print(Text(f"    {sign} {op}", style=style), no_wrap=True, overflow="ellipsis")
+        if len(changed) > IR_HEAD:
+            self.say(f"  ... {len(changed) - IR_HEAD} more changes ...")
+        names = [escape(str(files.folder / name)) for name in ("program-traced.txt", "program-optimized.txt")]
+        self.say(f"whole, with types: [cyan]{names[0]}[/], [cyan]{names[1]}[/]")
 
     def laziness(self, prepared: Prepared) -> None:
         """Step 3."""
