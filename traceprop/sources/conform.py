@@ -89,9 +89,13 @@ def _cast_frame(source: Source, type: TableType) -> Any:
 
 
 def empty_like(type: Type, source_id: str) -> Source:
-    """A source of that type without rows."""
+    """A source of that type without rows, for a parameter that was given none."""
+    source: Source
     if isinstance(type, TableType):
         import polars as pl
 
-        return FrameSource(pl.DataFrame(schema={f.name: polars_dtype(f.dtype) for f in type.fields}), source_id)
-    return ArraySource(np.empty((0, *type.dims[1:]), numpy_dtype(type.dtype)), source_id)
+        source = FrameSource(pl.DataFrame(schema={f.name: polars_dtype(f.dtype) for f in type.fields}), source_id)
+    else:
+        source = ArraySource(np.empty((0, *type.dims[1:]), numpy_dtype(type.dtype)), source_id)
+    source.placeholder = True
+    return source

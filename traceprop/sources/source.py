@@ -34,6 +34,8 @@ class Source(ABC):
     path: str | None = None
     n_rows: int
     columns: tuple[str, ...] | None = None
+    placeholder: bool = False
+    """Stands for a source that was not given; it has no rows."""
 
     @abstractmethod
     def value(self) -> Any:

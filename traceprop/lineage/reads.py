@@ -1,0 +1,231 @@
+"""One read of an index map on sets of cells, both ways: result cells to operand cells, and back.
+
+A read's places (one per operand axis) fall into components that share result axes. A component of one place and at most
+one result axis maps sets to sets, so that boxes stay boxes whatever their size; only a component that mixes axes
+(a reshape across rows, a diagonal) is evaluated cell by cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from traceprop.ir import Bound, Full, Look, Read, Span, Value
+from traceprop.ir.expr import Expr, evaluate
+from traceprop.ir.index_map import AXIS_NAMES, AxisRead, axes_in
+from traceprop.ir.index_map import axis as axis_symbol
+from traceprop.lineage.region import Box, Region, everything
+from traceprop.lineage.runs import Runs
+
+
+class Scope:
+    """What a run fixed: `sizes` of the size symbols, and `lookup`, which gives a captured index array."""
+
+    def __init__(self, sizes: Mapping[str, int], lookup: Callable[[Value], np.ndarray]) -> None:
+        self.sizes = sizes
+        self.lookup = lookup
+
+    def number(self, dim: Any) -> int:
+        """The number behind a size."""
+        return int(evaluate(dim, self.sizes))
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """The concrete shape of a value."""
+        return tuple(self.number(dim) for dim in value.type.dims)
+
+    def at(self, place: AxisRead, axes: Mapping[int, Any], size: int) -> Any:
+        """The operand position of a mapped or looked-up place, for given result positions per axis (arrays broadcast)."""
+        values = {**self.sizes, **{AXIS_NAMES[axis]: positions for axis, positions in axes.items()}}
+        if isinstance(place, Look):
+            index = self.lookup(place.index)
+            found = index[tuple(evaluate(dim, values) for dim in place.at)]
+            return np.where(found < 0, found + size, found)
+        return evaluate(place, values)  # type: ignore[arg-type]
+
+
+def clipped(where: Sequence[Bound], box: Box, scope: Scope) -> Box:
+    """The part of a box of result cells for which a read holds."""
+    for bound in where:
+        lo = 0 if bound.lo is None else scope.number(bound.lo)
+        hi = np.iinfo(np.int64).max if bound.hi is None else scope.number(bound.hi)
+        box = (*box[: bound.axis], box[bound.axis] & Runs.range(lo, hi), *box[bound.axis + 1 :])
+    return box
+
+
+def components(places: Sequence[AxisRead]) -> list[tuple[list[int], list[int]]]:
+    """Groups of (operand axes, result axes) that depend on one another."""
+    groups: list[tuple[list[int], set[int]]] = []
+    for k, place in enumerate(places):
+        mine, axes = [k], set(axes_in(place))
+        for group in [g for g in groups if g[1] & axes]:
+            groups.remove(group)
+            mine, axes = [*group[0], *mine], axes | group[1]
+        groups.append((sorted(mine), axes))
+    return [(places_, sorted(axes)) for places_, axes in groups]
+
+
+# -- result cells to operand cells --------------------------------------------------------------------------------------
+
+
+def backward(read: Read, region: Region, scope: Scope) -> Region:
+    """The operand cells that some cells of `region` read."""
+    shape = scope.shape(read.operand)
+    found = Region(shape)
+    for box in region.boxes:
+        inside = clipped(read.where, box, scope)
+        if all(inside):
+            _backward_box(read, inside, scope, found)
+    if region.flat:
+        points = region.points()
+        kept = np.ones(len(points[0]), dtype=bool)
+        for bound in read.where:
+            kept &= points[bound.axis] >= (0 if bound.lo is None else scope.number(bound.lo))
+            if bound.hi is not None:
+                kept &= points[bound.axis] < scope.number(bound.hi)
+        if kept.any():
+            _backward_points(read, dict(enumerate(p[kept] for p in points)), scope, found)
+    return found
+
+
+def _backward_box(read: Read, box: Box, scope: Scope, found: Region) -> None:
+    parts = components(read.axes)
+    if all(len(places) == 1 or not axes for places, axes in parts):
+        sets: list[Runs] = [Runs.range(0, 0)] * len(read.axes)
+        for places, axes in parts:
+            for k in places:
+                sets[k] = _image(read.axes[k], axes, box, scope, found.shape[k])
+        found.add_box(tuple(sets))
+        return
+    used = sorted({axis for place in read.axes for axis in axes_in(place)})
+    cells = np.broadcast_arrays(*np.ix_(*(box[axis].positions for axis in used)))
+    _backward_points(read, {axis: c.ravel() for axis, c in zip(used, cells, strict=True)}, scope, found)
+
+
+def _image(place: AxisRead, axes: list[int], box: Box, scope: Scope, size: int) -> Runs:
+    """The operand positions that one place reads, for all result positions of its axes."""
+    if isinstance(place, Full):
+        return Runs.range(0, size)
+    if isinstance(place, Span):
+        return _span_image(place, axes, box, scope)
+    if not axes:
+        return Runs.of([scope.at(place, {}, size)])
+    if len(axes) == 1:
+        (axis,) = axes
+        shift = _shift(place, axis, scope)
+        if shift is not None:
+            return box[axis].shifted(shift)
+        return Runs.of(scope.at(place, {axis: box[axis].positions}, size))
+    open_grid = np.ix_(*(box[axis].positions for axis in axes))
+    return Runs.of(scope.at(place, dict(zip(axes, open_grid, strict=True)), size))
+
+
+def _shift(place: AxisRead, axis: int, scope: Scope) -> int | None:
+    """c where the place is `axis + c`."""
+    if not isinstance(place, Expr):
+        return None
+    rest = place - axis_symbol(axis)
+    return None if axes_in(rest) else scope.number(rest)
+
+
+def _span_image(place: Span, axes: list[int], box: Box, scope: Scope) -> Runs:
+    grid = dict(zip(axes, np.ix_(*(box[axis].positions for axis in axes)), strict=True))
+    values = {**scope.sizes, **{AXIS_NAMES[axis]: positions for axis, positions in grid.items()}}
+    lows, highs = np.broadcast_arrays(np.asarray(evaluate(place.lo, values)), np.asarray(evaluate(place.hi, values)))
+    if place.step == 1:
+        return Runs.spans(lows.ravel().astype(np.int64), highs.ravel().astype(np.int64))
+    return Runs.of(np.concatenate([np.arange(lo, hi, place.step) for lo, hi in zip(lows.ravel(), highs.ravel(), strict=True)]))
+
+
+def _backward_points(read: Read, points: Mapping[int, np.ndarray], scope: Scope, found: Region) -> None:
+    """Cell by cell. A place that is a range or all of its axis is taken as all of it: too much, never too little."""
+    count = len(next(iter(points.values()))) if points else 1
+    fixed = [k for k, place in enumerate(read.axes) if not isinstance(place, (Full, Span))]
+    columns = [np.broadcast_to(scope.at(read.axes[k], points, found.shape[k]), (count,)) for k in fixed]
+    if len(fixed) == len(read.axes):
+        flat = np.ravel_multi_index(columns, found.shape) if columns else np.zeros(count, dtype=np.int64)
+        found.flat = found.flat | Runs.of(flat)
+        return
+    for cell in np.unique(np.stack(columns, axis=1), axis=0) if columns else [()]:
+        box = [Runs.range(0, size) for size in found.shape]
+        for k, position in zip(fixed, cell, strict=True):
+            box[k] = Runs.of([position])
+        found.add_box(tuple(box))
+
+
+# -- operand cells to result cells --------------------------------------------------------------------------------------
+
+
+def forward(read: Read, region: Region, result: tuple[int, ...], scope: Scope) -> Region:
+    """The result cells that read some cell of `region`."""
+    shape = scope.shape(read.operand)
+    found = Region(result)
+    box = clipped(read.where, everything(result).boxes[0] if all(result) else (), scope)
+    if not box and result or not all(box):
+        return found
+    for operand in region.boxes:
+        _forward_box(read, operand, shape, box, scope, found)
+    if region.flat:
+        mask = np.zeros(int(np.prod(shape)), dtype=bool)
+        mask[region.flat.positions] = True
+        _forward_mask(read, mask.reshape(shape), box, scope, found)
+    return found
+
+
+def _forward_box(read: Read, operand: Box, shape: tuple[int, ...], box: Box, scope: Scope, found: Region) -> None:
+    kept = list(box)
+    for places, axes in components(read.axes):
+        if len(places) == 1 and len(axes) <= 1:
+            (k,) = places
+            hit = _preimage(read.axes[k], axes, operand[k], shape[k], box, scope)
+            if not hit:
+                return
+            if axes:
+                kept[axes[0]] = kept[axes[0]] & hit
+        elif axes:
+            mask = np.zeros(shape, dtype=bool)
+            mask[np.ix_(*(runs.positions for runs in operand))] = True
+            _forward_mask(read, mask, box, scope, found)
+            return
+        elif any(scope.at(read.axes[k], {}, shape[k]) not in operand[k] for k in places):
+            return
+    found.add_box(tuple(kept))
+
+
+def _preimage(place: AxisRead, axes: list[int], wanted: Runs, size: int, box: Box, scope: Scope) -> Runs:
+    """The result positions of one axis that read a wanted operand position; for a fixed place, non-empty if it is wanted."""
+    if isinstance(place, Full):
+        return wanted
+    if isinstance(place, Span):
+        positions = box[axes[0]].positions if axes else np.zeros(1, dtype=np.int64)
+        values = {**scope.sizes, **({AXIS_NAMES[axes[0]]: positions} if axes else {})}
+        lows, highs = (np.broadcast_to(evaluate(dim, values), positions.shape) for dim in (place.lo, place.hi))
+        cells = wanted.positions
+        first = np.searchsorted(cells, lows)
+        near = np.minimum(first, max(len(cells) - 1, 0))
+        return Runs.of(positions[(first < len(cells)) & (cells[near] < highs)]) if len(cells) else wanted
+    if not axes:
+        return wanted if scope.at(place, {}, size) in wanted else Runs.range(0, 0)
+    (axis,) = axes
+    shift = _shift(place, axis, scope)
+    if shift is not None:
+        return wanted.shifted(-shift) & box[axis]
+    positions = box[axis].positions
+    return Runs.of(positions[wanted.holds(scope.at(place, {axis: positions}, size))])
+
+
+def _forward_mask(read: Read, wanted: np.ndarray, box: Box, scope: Scope, found: Region) -> None:
+    """Cell by cell: every result cell of the box whose read hits a wanted operand cell; ranges count as all of their axis."""
+    wide = tuple(k for k, place in enumerate(read.axes) if isinstance(place, (Full, Span)))
+    hit = wanted.any(axis=wide) if wide else wanted
+    open_grid = dict(enumerate(np.ix_(*(runs.positions for runs in box))))
+    places = [
+        scope.at(place, open_grid, wanted.shape[k]) for k, place in enumerate(read.axes) if k not in wide
+    ]
+    cells = np.broadcast_to(hit[tuple(places)], tuple(len(runs) for runs in box))
+    chosen = np.nonzero(cells)
+    if len(chosen[0]):
+        coordinates = [runs.positions[c] for runs, c in zip(box, chosen, strict=True)]
+        found.flat = found.flat | Runs.of(np.ravel_multi_index(coordinates, found.shape))
+

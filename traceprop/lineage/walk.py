@@ -1,0 +1,159 @@
+"""Walks over programs, from results to sources and back, that keep the kinds of dependence apart.
+
+On its way a set of cells is in one state: `direct` on the axis that carries the asked row one to one, or one of the weaker
+kinds. An op's read turns a state into the same or a weaker one, so along a path the weakest kind wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from traceprop.errors import LineageError
+from traceprop.ir import Kind, Op, Read, Value
+from traceprop.ir.index_map import carries
+from traceprop.ir.opset import constant
+from traceprop.lineage.reads import Scope, backward, forward
+from traceprop.lineage.region import Region
+from traceprop.sources import Source
+from traceprop.tracing.call import Call
+
+KINDS = ("direct", "aggregate", "control", "order")
+
+
+class State(NamedTuple):
+    """A kind by its rank in `KINDS`, and for `direct` the axis that carries the row."""
+
+    rank: int
+    axis: int = -1
+
+
+AGGREGATE, CONTROL, ORDER = State(1), State(2), State(3)
+Regions = dict[State, Region]
+
+
+def limit_of(kind: str) -> int:
+    """The weakest rank that a question about `kind` must follow. Raises `LineageError` for a kind that there is not."""
+    if kind == "any":
+        return len(KINDS) - 1
+    if kind not in KINDS:
+        raise LineageError(f"kind is one of {', '.join(map(repr, KINDS))} or 'any', not {kind!r}")
+    return KINDS.index(kind)
+
+
+def matches(state: State, kind: str) -> bool:
+    """Whether cells that reached a source in this state are of that kind; a row is direct on a source's axis 0 only."""
+    rank = AGGREGATE.rank if state.rank == 0 and state.axis != 0 else state.rank
+    return kind == "any" or KINDS[rank] == kind
+
+
+def behind(state: State, read: Read) -> State:
+    """The state of what a read reads, for a result in `state`."""
+    if read.kind is Kind.ORDER:
+        return ORDER
+    if read.kind is Kind.CONTROL:
+        return State(max(state.rank, CONTROL.rank))
+    if state.rank:
+        return state
+    axis = next((k for k, place in enumerate(read.axes) if carries(place, state.axis)), None)
+    return AGGREGATE if axis is None else State(0, axis)
+
+
+def ahead(state: State, read: Read, rank: int) -> State:
+    """The state of a result that reads something in `state`."""
+    if read.kind is Kind.ORDER:
+        return ORDER
+    if read.kind is Kind.CONTROL:
+        return State(max(state.rank, CONTROL.rank))
+    if state.rank:
+        return state
+    axis = next((k for k in range(rank) if carries(read.axes[state.axis], k)), None)
+    return AGGREGATE if axis is None else State(0, axis)
+
+
+def scope_of(call: Call) -> Scope:
+    """Sizes and captured arrays of a call. What only a run can tell makes it run, once."""
+
+    def lookup(value: Value) -> np.ndarray:
+        if value.op is not None and value.op.definition is constant:
+            return np.asarray(value.op.attrs["value"])
+        if value in call.program.params:
+            given = call.inputs[call.program.params.index(value)]  # type: ignore[arg-type]
+            return np.asarray(given.value() if isinstance(given, Source) else given.concrete())
+        captures = call.outcome().captures
+        if value not in captures:
+            raise LineageError(
+                f"{call.program.name} ran with granularity={call.options.get('granularity')!r}, which records no lineage, and "
+                "this question needs the positions that the data decided; run it again with granularity='op'"
+            )
+        return np.asarray(captures[value])
+
+    return Scope(_Sizes(call), lookup)
+
+
+class _Sizes(dict[str, int]):
+    """The sizes of a call; a size that only the run can tell makes it run."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call.sizes())
+        self._call = call
+
+    def __missing__(self, name: str) -> int:
+        self.update(self._call.outcome().sizes)
+        if name not in self:
+            raise KeyError(name)
+        return self[name]
+
+
+def to_inputs(call: Call, wanted: Mapping[Value, Regions], limit: int) -> dict[int, Regions]:
+    """From cells of values back to cells of the inputs, by input number, in states no weaker than `limit`."""
+    scope = scope_of(call)
+    reached: dict[Value, Regions] = {value: dict(regions) for value, regions in wanted.items()}
+    for op in reversed(call.program.ops):
+        regions = reached.pop(op.result, None)
+        if not regions or op.definition.effect:
+            continue
+        for read in op.reads:
+            for state, region in regions.items():
+                next_state = behind(state, read)
+                if next_state.rank <= limit:
+                    merge(reached.setdefault(read.operand, {}), next_state, backward(read, region, scope))
+    return {k: reached[param] for k, param in enumerate(call.program.params) if reached.get(param)}
+
+
+def to_results(call: Call, given: Mapping[int, Regions], targets: Iterable[Value], limit: int) -> dict[Value, Regions]:
+    """From cells of inputs forward to cells of some values of the program."""
+    scope = scope_of(call)
+    reached: dict[Value, Regions] = {call.program.params[k]: dict(regions) for k, regions in given.items()}
+    for op in call.program.ops:
+        if op.definition.effect:
+            continue
+        for read in op.reads:
+            for state, region in list(reached.get(read.operand, {}).items()):
+                next_state = ahead(state, read, op.result.rank)
+                if next_state.rank <= limit:
+                    found = forward(read, region, scope.shape(op.result), scope)
+                    merge(reached.setdefault(op.result, {}), next_state, found)
+    return {value: reached[value] for value in targets if value in reached}
+
+
+def merge(regions: Regions, state: State, region: Region) -> None:
+    """Adds cells to what was reached in a state; empty regions leave no trace."""
+    if region:
+        if state in regions:
+            regions[state].add(region)
+        else:
+            regions[state] = region
+
+
+def needed(call: Call, values: Iterable[Value]) -> list[Op]:
+    """The ops that some values need, in program order."""
+    wanted: set[Any] = set(values)
+    found = []
+    for op in reversed(call.program.ops):
+        if op.result in wanted and not op.definition.effect:
+            wanted.update(op.operands)
+            found.append(op)
+    return found[::-1]
