@@ -30,7 +30,7 @@ class AbstractLearner(ABC):
         """Return the log-odds of label 1 for each row, float64 (n,)."""
 
     def context_arguments(self, n_rows: int) -> dict[str, Any]:
-        """Return what `tp.training_context` needs beyond the model and the data."""
+        """Return what `tp.training_context` needs beyond the model and its data of `n_rows` rows."""
         return {}
 
 
@@ -72,12 +72,12 @@ class TorchLearner(AbstractLearner):
             raise MissingExtraError("--model torch needs PyTorch: pip install 'traceprop[torch]'") from None
         self._torch = torch
         self._loss = torch.nn.CrossEntropyLoss(reduction="none")
-
-    def _l2(self, n_rows: int) -> float:
-        return 2.0 / (C * n_rows)
+        self._l2 = 0.0
 
     def context_arguments(self, n_rows: int) -> dict[str, Any]:
-        return {"loss": self._loss, "l2": self._l2(n_rows)}
+        # A loop's penalty is a constant on the mean loss: it stays what it was when rows go.
+        self._l2 = 2.0 / (C * n_rows)
+        return {"loss": self._loss, "l2": self._l2}
 
     def new(self, n_features: int) -> Any:
         model = self._torch.nn.Linear(n_features, 2, dtype=self._torch.float64)
@@ -89,7 +89,6 @@ class TorchLearner(AbstractLearner):
     def fit(self, model: Any, X: np.ndarray, y: np.ndarray) -> Any:
         torch = self._torch
         inputs, labels = torch.as_tensor(X, dtype=torch.float64), torch.as_tensor(y, dtype=torch.int64)
-        l2 = self._l2(len(labels))
         optimizer = torch.optim.LBFGS(
             model.parameters(),
             max_iter=2000,
@@ -101,7 +100,7 @@ class TorchLearner(AbstractLearner):
 
         def closure() -> Any:
             optimizer.zero_grad()
-            objective = self._loss(model(inputs), labels).mean() + 0.5 * l2 * model.weight.square().sum()
+            objective = self._loss(model(inputs), labels).mean() + 0.5 * self._l2 * model.weight.square().sum()
             objective.backward()
             return objective
 

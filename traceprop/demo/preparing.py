@@ -72,4 +72,4 @@ def prepare_both(files: Files) -> Prepared:
 def ops_run(lazy: Any) -> int:
     """How many ops of the program behind a lazy value have run: none before it is asked for, then all."""
     call = lazy.call()
-    return len(call.program.ops) if call.done else 0
+    return call.outcome().executed if call.done else 0
