@@ -9,10 +9,11 @@ import numpy as np
 
 from traceprop.ir.dump import constant_digest
 from traceprop.ir.graph import Op, Program, Value
+from traceprop.ir.ops import LineageRule
 from traceprop.ir.types import Type
 from traceprop.passes.rewrite import AbstractPass, over
 
-_Key = tuple[str, str | None, tuple[Value, ...], Hashable, Type]
+_Key = tuple[str, str | None, tuple[Value, ...], Hashable, Type, LineageRule | None]
 
 
 class CSE(AbstractPass):
@@ -42,7 +43,7 @@ class CSE(AbstractPass):
 
 def _key(op: Op) -> _Key:
     attrs = tuple((name, _hashable(value)) for name, value in sorted(op.attrs.items()))
-    return (op.definition.name, op.payload, op.operands, attrs, op.result.type)
+    return (op.definition.name, op.payload, op.operands, attrs, op.result.type, op.rule)
 
 
 def _hashable(value: Any) -> Hashable:

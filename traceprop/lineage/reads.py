@@ -135,7 +135,9 @@ def _span_image(place: Span, axes: list[int], box: Box, scope: Scope) -> Runs:
     lows, highs = np.broadcast_arrays(np.asarray(evaluate(place.lo, values)), np.asarray(evaluate(place.hi, values)))
     if place.step == 1:
         return Runs.spans(lows.ravel().astype(np.int64), highs.ravel().astype(np.int64))
-    return Runs.of(np.concatenate([np.arange(lo, hi, place.step) for lo, hi in zip(lows.ravel(), highs.ravel(), strict=True)]))
+    return Runs.of(
+        np.concatenate([np.arange(lo, hi, place.step) for lo, hi in zip(lows.ravel(), highs.ravel(), strict=True)])
+    )
 
 
 def _backward_points(read: Read, points: Mapping[int, np.ndarray], scope: Scope, found: Region) -> None:
@@ -220,12 +222,9 @@ def _forward_mask(read: Read, wanted: np.ndarray, box: Box, scope: Scope, found:
     wide = tuple(k for k, place in enumerate(read.axes) if isinstance(place, (Full, Span)))
     hit = wanted.any(axis=wide) if wide else wanted
     open_grid = dict(enumerate(np.ix_(*(runs.positions for runs in box))))
-    places = [
-        scope.at(place, open_grid, wanted.shape[k]) for k, place in enumerate(read.axes) if k not in wide
-    ]
+    places = [scope.at(place, open_grid, wanted.shape[k]) for k, place in enumerate(read.axes) if k not in wide]
     cells = np.broadcast_to(hit[tuple(places)], tuple(len(runs) for runs in box))
     chosen = np.nonzero(cells)
     if len(chosen[0]):
         coordinates = [runs.positions[c] for runs, c in zip(box, chosen, strict=True)]
         found.flat = found.flat | Runs.of(np.ravel_multi_index(coordinates, found.shape))
-

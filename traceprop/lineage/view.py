@@ -16,7 +16,7 @@ from traceprop.ir.opset import constant
 from traceprop.lineage.region import Region, rows_of
 from traceprop.lineage.runs import Runs
 from traceprop.lineage.trails import Trail, direct_pairs, distinct
-from traceprop.lineage.walk import Regions, State, limit_of, matches, merge, needed, scope_of, to_inputs, to_results
+from traceprop.lineage.walk import Regions, State, limit_of, matches, needed, scope_of, to_inputs, to_results
 from traceprop.sources import Location, Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.lazy import Lazy, is_lazy
@@ -88,7 +88,9 @@ class View:
         if source_id not in known:
             near = difflib.get_close_matches(str(source_id), known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise LineageError(f"there is no source {source_id!r} behind this value{hint} (there are: {', '.join(known)})")
+            raise LineageError(
+                f"there is no source {source_id!r} behind this value{hint} (there are: {', '.join(known)})"
+            )
         return known[source_id]
 
     def ops(self) -> list[Step]:
@@ -132,7 +134,9 @@ class View:
                 for source, trail in _pairs(value, rows):
                     _add(found, source.id, Runs.of(trail.positions))
                 continue
-            region = rows_of(value.concrete_shape(), rows) if value.value.rank else Region((), [()] if len(rows) else [])
+            region = (
+                rows_of(value.concrete_shape(), rows) if value.value.rank else Region((), [()] if len(rows) else [])
+            )
             for source, regions in self._reach(value, region, limit):
                 for state, reached in regions.items():
                     if matches(state, kind):
@@ -162,7 +166,9 @@ class View:
         """All (row of the value, source row) pairs at once: `{source_id: (rows, source rows)}`, int64 arrays of equal
         length, sorted by row, then source row, each pair once."""
         if kind != "direct":
-            raise LineageError(f"row_pairs lists direct pairs only, not {kind!r}: others can be as many as rows times rows")
+            raise LineageError(
+                f"row_pairs lists direct pairs only, not {kind!r}: others can be as many as rows times rows"
+            )
         found: dict[str, list[Trail]] = {}
         for value in self._values:
             shape = value.concrete_shape()
@@ -332,7 +338,11 @@ def _positions(rows: Any, shape: tuple[int, ...], of: str = "the value") -> np.n
 def _region_of(shape: tuple[int, ...], index: Any) -> Region:
     """The cells that an index picks."""
     items = index if isinstance(index, tuple) else (index,)
-    if Ellipsis not in items and len(items) <= len(shape) and all(isinstance(k, (int, np.integer, slice)) for k in items):
+    if (
+        Ellipsis not in items
+        and len(items) <= len(shape)
+        and all(isinstance(k, (int, np.integer, slice)) for k in items)
+    ):
         whole = (*items, *[slice(None)] * (len(shape) - len(items)))
         return Region(shape, [tuple(Runs.of(_positions(k, (n,))) for k, n in zip(whole, shape, strict=True))])
     numbers = np.arange(int(np.prod(shape))).reshape(shape)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ExecutionError
-from traceprop.ir import Dim, Expr, Op, Program, TableType, Value
+from traceprop.ir import ArrayType, Dim, Expr, Op, Program, TableType, Value
 from traceprop.ir.expr import symbol
+from traceprop.ir.ops import OpDef
 from traceprop.ir.opset import (
     broadcast,
     concat,
@@ -30,7 +31,6 @@ from traceprop.ir.opset import (
     transpose,
 )
 from traceprop.ir.opset.shape import column_ranges
-from traceprop.ir.ops import OpDef
 from traceprop.ir.types import numpy_dtype
 from traceprop.runtime.payloads import resolve
 
@@ -143,7 +143,12 @@ def _options(op: Op, *structural: str) -> str:
 
 def _constant(op: Op, operands: list[str], writer: _Writer) -> str:
     value = op.attrs["value"]
-    if isinstance(value, np.ndarray) or isinstance(value, float) and not np.isfinite(value) or isinstance(value, complex):
+    if (
+        isinstance(value, np.ndarray)
+        or isinstance(value, float)
+        and not np.isfinite(value)
+        or isinstance(value, complex)
+    ):
         name = f"c{len(writer.scope)}"
         writer.scope[name] = value
         return name
@@ -186,10 +191,15 @@ def _slice(op: Op, operands: list[str], writer: _Writer) -> str:
         if "column" in op.attrs:
             ((start, width),) = column_ranges(operand, [op.attrs["column"]])
             family = operand.field(op.attrs["column"]).width is not None
-            return f"{writer.function('table.column')}({operands[0]}, {start}, {width if family else None}, {op.result.type.dtype!r})"  # type: ignore[union-attr]
+            wide = width if family else None
+            return f"{writer.function('table.column')}({operands[0]}, {start}, {wide}, {_dtype(op.result)!r})"
         ranges = ", ".join(f"({start}, {width})" for start, width in column_ranges(operand, op.attrs["columns"]))
         return f"{writer.function('table.select')}({operands[0]}, [{ranges}])"
     return f"{operands[0]}[{', '.join(map(_item, op.attrs['index'])) or '...'}]"
+
+
+def _dtype(value: Value) -> str:
+    return value.type.dtype if isinstance(value.type, ArrayType) else ""
 
 
 def _item(item: Any) -> str:
@@ -202,12 +212,7 @@ def _item(item: Any) -> str:
 def _gather(op: Op, operands: list[str], writer: _Writer) -> str:
     if isinstance(op.operands[0].type, TableType):
         return f"{writer.function('table.take')}({operands[0]}, {operands[1]})"
-    axis = op.attrs["axis"]
-    if op.operands[1].rank == 0:
-        return f"{operands[0]}[{':, ' * axis}{operands[1]}]"
-    if op.operands[0].type.dtype == "str":  # type: ignore[union-attr]
-        return f"{operands[0]}.gather({operands[1]})" if op.operands[0].op else f"{operands[0]}[{operands[1]}]"
-    return f"{operands[0]}[{':, ' * axis}{operands[1]}]"
+    return f"{operands[0]}[{':, ' * op.attrs['axis']}{operands[1]}]"
 
 
 def _concat(op: Op, operands: list[str], writer: _Writer) -> str:
@@ -275,4 +280,3 @@ _EMIT: dict[OpDef, Emit] = _Table(
         contract: _contract,
     }
 )
-

@@ -63,7 +63,9 @@ class Executable:
         return Outcome(results, dict(zip(self._kept, captures, strict=True)), sizes, self._executed)
 
     def _failed(self, error: Exception) -> Op | None:
-        lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == self._file]
+        lines = [
+            line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == self._file
+        ]
         return self._op_of_line.get(lines[-1]) if lines else None
 
     def explain(self) -> str:

@@ -78,7 +78,9 @@ def one_hot(values: Any, words: Any, family: str) -> pl.DataFrame:
     """One 0/1 column per word, named `family_word`; a value that is no word gives zeros and a warning."""
     pl = _polars()
     series, known = _series(values), _series(words)
-    found = series.replace_strict(known, pl.Series(range(len(known)), dtype=pl.Int64), default=None, return_dtype=pl.Int64)
+    found = series.replace_strict(
+        known, pl.Series(range(len(known)), dtype=pl.Int64), default=None, return_dtype=pl.Int64
+    )
     unseen = series.filter(found.is_null() & series.is_not_null())
     if series.dtype.is_float():
         unseen = unseen.filter(unseen.is_not_nan())
@@ -109,7 +111,9 @@ def argsort(values: Any) -> np.ndarray:
 def _comparison(name: str) -> Any:
     def compare(left: Any, right: Any) -> np.ndarray:
         pl = _polars()
-        left, right = (x if isinstance(x, (str, pl.Series)) else pl.Series(np.asarray(x).tolist()) for x in (left, right))
+        left, right = (
+            x if isinstance(x, (str, pl.Series)) else pl.Series(np.asarray(x).tolist()) for x in (left, right)
+        )
         result = getattr(left if isinstance(left, pl.Series) else pl.Series([left] * len(right)), name)(right)
         return result.fill_null(name == "__ne__").to_numpy()
 

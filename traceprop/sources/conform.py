@@ -22,7 +22,13 @@ def polars_dtype(name: str) -> Any:
     """The polars dtype of an IR dtype name."""
     import polars as pl
 
-    special = {"bool": pl.Boolean, "str": pl.String, "date": pl.Date, "datetime": pl.Datetime("us"), "object": pl.Object}
+    special = {
+        "bool": pl.Boolean,
+        "str": pl.String,
+        "date": pl.Date,
+        "datetime": pl.Datetime("us"),
+        "object": pl.Object,
+    }
     if name in special:
         return special[name]
     kind = {"i": "Int", "u": "UInt", "f": "Float"}[name[0]]
@@ -76,7 +82,9 @@ def _cast_frame(source: Source, type: TableType) -> Any:
     columns = []
     for field in type.fields:
         if field.name not in frame.columns:
-            raise SourceError(f"the new rows in {source.id!r} have no column {field.name!r}; they have {', '.join(frame.columns)}")
+            raise SourceError(
+                f"the new rows in {source.id!r} have no column {field.name!r}; they have {', '.join(frame.columns)}"
+            )
         column = frame.get_column(field.name)
         cast = column.cast(polars_dtype(field.dtype), strict=False)
         if cast.null_count() > column.null_count():

@@ -74,17 +74,17 @@ class Scan:
         """All cells as text; those in `na_values` as null."""
         import polars as pl
 
-        schema = {name: pl.String for name in self.header}
+        schema = dict.fromkeys(self.header, pl.String)
         if self.n_rows == 0:
             return pl.DataFrame(schema=schema)
         content = self.content[self.starts[0] :]
         if self.blank_rows:
             content = _without_blank_rows(self.content, self.starts, self.stops)
-        frame = pl.read_csv(
-            io.BytesIO(content), has_header=False, schema=schema, null_values=na_values
-        )
+        frame = pl.read_csv(io.BytesIO(content), has_header=False, schema=schema, null_values=na_values)
         if frame.height != self.n_rows:
-            raise SourceError(f"{self.path}: {self.n_rows} rows were found but {frame.height} were read; is it quoted oddly?")
+            raise SourceError(
+                f"{self.path}: {self.n_rows} rows were found but {frame.height} were read; is it quoted oddly?"
+            )
         return frame
 
 
@@ -156,7 +156,8 @@ def _check_text(path: str, content: bytes) -> None:
             "save the file as UTF-8"
         ) from None
     if (zero := content.find(b"\0")) >= 0:
-        raise SourceError(f"{path}, line {content.count(b'%c' % 10, 0, zero) + 1}: a zero byte; is this a CSV file?")
+        line = content.count(b"\n", 0, zero) + 1
+        raise SourceError(f"{path}, line {line}: a zero byte; is this a CSV file?")
 
 
 def _header(path: str, line: str, n_rows: int) -> list[str]:
@@ -173,7 +174,8 @@ def _header(path: str, line: str, n_rows: int) -> list[str]:
         seen.add(name)
     if names != [str(k) for k in range(len(names))] and all(map(_is_number, names)):
         raise SourceError(
-            f"{path}, line 1: {', '.join(names[:4])} … are numbers, not column names; put a header line before the {n_rows + 1} rows"
+            f"{path}, line 1: {', '.join(names[:4])} … are numbers, not column names; "
+            f"put a header line before the {n_rows + 1} rows"
         )
     return names
 

@@ -46,7 +46,9 @@ def to_polars(table: Any) -> pl.DataFrame:
         elif hasattr(table, "__arrow_c_stream__"):
             frame = pl.DataFrame(table)
         else:
-            raise SourceError(f"{type(table).__name__} is no table; give a pandas, polars or Arrow table, or a CSV path")
+            raise SourceError(
+                f"{type(table).__name__} is no table; give a pandas, polars or Arrow table, or a CSV path"
+            )
     except pl.exceptions.DuplicateError as error:
         raise SourceError(f"the table has two columns of one name: {error}") from None
     return frame
@@ -59,7 +61,11 @@ class FrameSource(Source):
         import polars as pl
 
         frame = to_polars(table)
-        text = [n for n, t in zip(frame.columns, frame.dtypes, strict=True) if t.base_type() in (pl.Categorical, pl.Enum, pl.Null)]
+        text = [
+            n
+            for n, t in zip(frame.columns, frame.dtypes, strict=True)
+            if t.base_type() in (pl.Categorical, pl.Enum, pl.Null)
+        ]
         self._frame = frame.with_columns(pl.col(text).cast(pl.String)) if text else frame
         self.id = check_id(source_id) if source_id is not None else next_array_id()
         self.path = path

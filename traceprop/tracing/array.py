@@ -9,7 +9,8 @@ import numpy as np
 from traceprop.ir import ArrayType, Expr
 from traceprop.ir.expr import product
 from traceprop.ir.types import numpy_dtype
-from traceprop.tracing import indexing, numpy as front
+from traceprop.tracing import indexing
+from traceprop.tracing import numpy as front
 from traceprop.tracing.lazy import Lazy, _no_data
 from traceprop.tracing.trace import Size
 

@@ -149,7 +149,9 @@ class TracedFunction:
             given if param is None else Lazy.of(param, trace=trace, executor=self.executor)
             for given, param in zip(inputs, params, strict=True)
         )
-        arguments = {name: rebuild(value, lambda _: next(symbolic), is_argument) for name, value in bound.arguments.items()}
+        arguments = {
+            name: rebuild(value, lambda _: next(symbolic), is_argument) for name, value in bound.arguments.items()
+        }
         call = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]
         with tracing(trace), random_guarded(self.function.__name__):
             self._active.depth = 1
@@ -203,7 +205,9 @@ def _parameters(
         dim: Dim = 1 if rows == 1 else substitute(symbol(letter), replaced)
         if rows is not None:
             hints[letter] = rows
-        params.append(Param(parameter_name(name), type_of(given, dim), given.id if isinstance(given, Source) else given.source_id))
+        params.append(
+            Param(parameter_name(name), type_of(given, dim), given.id if isinstance(given, Source) else given.source_id)
+        )
     return params, hints
 
 

@@ -88,7 +88,9 @@ def take(x: Any, array: Any, axis: int) -> Any:
             array = array.astype(np.int64)
         if array.dtype == bool:
             if array.ndim != 1:
-                raise TraceError(f"a boolean index of {array.ndim} axes at {user_location()} is not traced; use np.where")
+                raise TraceError(
+                    f"a boolean index of {array.ndim} axes at {user_location()} is not traced; use np.where"
+                )
             array = np.flatnonzero(array)
         return emit(gather, [x, array], {"axis": axis})
     assert isinstance(array.type, ArrayType)

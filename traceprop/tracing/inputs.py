@@ -57,7 +57,11 @@ def rows_of(given: Any) -> int | None:
 def abstract(given: Any) -> Hashable:
     """What of an argument must be the same for a trace to be used again; its number of rows is looked at apart."""
     if isinstance(given, (Source, Lazy)):
-        return (type_of(given, symbol("N")), rows_of(given) == 1, given.id if isinstance(given, Source) else given.source_id)
+        return (
+            type_of(given, symbol("N")),
+            rows_of(given) == 1,
+            given.id if isinstance(given, Source) else given.source_id,
+        )
     try:
         hash(given)
     except TypeError:

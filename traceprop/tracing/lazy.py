@@ -20,7 +20,7 @@ from traceprop.tracing.granularity import get_granularity
 from traceprop.tracing.trace import Trace, active_trace
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 _fresh_numbers: dict[str, int] = {}
 

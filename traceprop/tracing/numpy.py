@@ -150,7 +150,9 @@ def _reduction(func: Handler, payload: str, a: Any, axis: Any = None, **options:
     axes = _axes(axis, rank)
     given = {k: v for k, v in options.items() if v is not None and v is not False}
     sample = np.ones((1,) * max(rank, 1), _sample(a).dtype)
-    dtype = dtype_name(func(sample, axis=tuple(axes) if len(axes) > 1 and "arg" not in payload else None, **given).dtype)
+    dtype = dtype_name(
+        func(sample, axis=tuple(axes) if len(axes) > 1 and "arg" not in payload else None, **given).dtype
+    )
     attrs = {"axes": axes, **{name: _attr(value) for name, value in given.items()}}
     return emit(reduce, [_lazy(a)], attrs, payload, dtype)
 
@@ -285,7 +287,9 @@ def _divided(total: Dim, part: Dim) -> Dim:
 
 
 def _ravel(a: Any, order: str = "C") -> Any:
-    return _reshape(a, (product(_dims(a)) if isinstance(a, Lazy) else -1,), order) if isinstance(a, Lazy) else np.ravel(a)
+    return (
+        _reshape(a, (product(_dims(a)) if isinstance(a, Lazy) else -1,), order) if isinstance(a, Lazy) else np.ravel(a)
+    )
 
 
 def _transpose(a: Any, axes: Any = None) -> Any:
@@ -424,11 +428,15 @@ _FUNCTIONS: dict[Any, Handler] = {
     np.zeros_like: lambda a, dtype=None, **options: _full_like(a, 0, dtype),
     np.ones_like: lambda a, dtype=None, **options: _full_like(a, 1, dtype),
     np.copy: lambda a, **options: a,
-    np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim, np.size: lambda a, axis=None: a.size if axis is None else a.shape[axis],
+    np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim,
+    np.size: lambda a, axis=None: a.size if axis is None else a.shape[axis],
     np.take: _take, np.argsort: _argsort, np.sort: _sort, np.flatnonzero: _flatnonzero, np.nonzero: _nonzero,
     np.dot: _dot, np.outer: _outer, np.einsum: _einsum,
 }  # fmt: skip
 
 PAYLOADS = frozenset(
-    [f"numpy.{name}" for name in (*REDUCTIONS, *SCANS, *ELEMENTWISE, "where", "matmul", "dot", "outer", "einsum", "astype")]
+    [
+        f"numpy.{name}"
+        for name in (*REDUCTIONS, *SCANS, *ELEMENTWISE, "where", "matmul", "dot", "outer", "einsum", "astype")
+    ]
 )

@@ -133,7 +133,8 @@ class Table(Lazy):
                 )
         if dtype is None:
             kinds = [
-                np.dtype(float) if field.nullable and field.dtype[0] in "iub" else numpy_dtype(field.dtype) for field in fields
+                np.dtype(float) if field.nullable and field.dtype[0] in "iub" else numpy_dtype(field.dtype)
+                for field in fields
             ]
             dtype = np.result_type(*kinds) if kinds else np.dtype(float)
         name = dtype_name(dtype)
