@@ -20,6 +20,22 @@ from traceprop.demo.reporting import distances, model_rows
 IR_HEAD, IR_TAIL = 13, 5
 
 
+def by_line(steps: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Steps by the user's line, in order: (file.py:12, text of the line, short names such as `take, one_hot ×8`)."""
+    lines: dict[str, dict[str, int]] = {}
+    code: dict[str, str] = {}
+    for step in steps:
+        where = step["location"] or ""
+        short = step["name"].rstrip("]").rsplit(".", 1)[-1]
+        names = lines.setdefault(where, {})
+        names[short] = names.get(short, 0) + 1
+        code[where] = step["code"] or ""
+    return [
+        (where, code[where], ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in names.items()))
+        for where, names in lines.items()
+    ]
+
+
 class Show:
     """Prints each step of the demo on a console."""
 
@@ -129,10 +145,11 @@ class Show:
         table = Table(
             title="The steps that those rows went through", title_justify="left", title_style="bold", box=None
         )
-        for name in ("step", "your line", "what it says"):
-            table.add_column(name, no_wrap=name != "step", overflow="ellipsis")
-        for step in steps:
-            table.add_row(Text(step["name"]), step["location"] or "", Text(step["code"] or "", style="dim"))
+        table.add_column("your line", no_wrap=True, min_width=15)
+        table.add_column("what it says", no_wrap=True, overflow="ellipsis", style="dim")
+        table.add_column("steps", no_wrap=True, overflow="ellipsis")
+        for where, code, names in by_line(steps):
+            table.add_row(where, Text(code), Text(names))
         self.console.print(table)
 
     def forgetting(self, forgotten: Forgotten) -> None:

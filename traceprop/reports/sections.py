@@ -52,7 +52,13 @@ def file_sha256(path: str | None) -> str | None:
 def step_section(view: View) -> list[dict[str, Any]]:
     """The steps from the sources on, in order, each with the user's line and its text."""
     return [
-        {"name": step.name, "location": str(step.location) if step.location else None, "code": code_of(step.location)}
+        {
+            "name": step.name,
+            "location": step.location or None,
+            "code": code_of(step.code),
+            "inputs": list(step.inputs),
+            "output": step.output,
+        }
         for step in view.ops()
     ]
 
