@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from traceprop.passes.attribution.curvature import Curvature, smallest_curvature
+from traceprop.passes.attribution.fit import row_gradient_size
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective, unflat
 
@@ -64,7 +65,7 @@ def minimise(objective: LinearObjective, start: Floats, max_steps: int = MAX_STE
     rows = max(objective.count, 1)
     value, gradient, hessian = objective.derivatives(theta)
     norms = [float(np.linalg.norm(gradient)) / rows]
-    tolerance = RELATIVE_TOLERANCE * max(_row_gradient_size(objective, theta), np.finfo(np.float64).tiny)
+    tolerance = RELATIVE_TOLERANCE * max(row_gradient_size(objective, theta), np.finfo(np.float64).tiny)
     while True:
         curvature = Curvature.of(hessian)
         step = unflat(curvature.solve(gradient), objective.classes)
@@ -115,10 +116,3 @@ def _line_search(
                 return moved, new_value, new_gradient, hessian
         size /= 2
     return None
-
-
-def _row_gradient_size(objective: LinearObjective, theta: Floats) -> float:
-    """Mean Euclidean norm of the kept rows' own gradients: |g_i| |a_i|, as gradients are outer products."""
-    gradient = objective.row_terms(theta).gradient
-    size = np.sqrt((gradient**2).sum(axis=1)) * np.sqrt((objective.features**2).sum(axis=1))
-    return float(size[objective.kept].mean()) if objective.count else 0.0

@@ -109,6 +109,8 @@ class TrainingContext:
     def gradient_store(self) -> GradientStore:
         """The gradients that were kept. Raises ModelError while the context is open, or where training failed."""
         if self._store is None:
+            if self.granularity is None:
+                raise ModelError('no gradients were kept: tracking is off (set_granularity(None)); set it to "default"')
             raise ModelError("the gradient store is made when the training context exits; use it after the with block")
         return self._store
 

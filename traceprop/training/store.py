@@ -75,7 +75,7 @@ class GradientStore:
             what = "gradients logged by hand" if self.adapter is None else f"a {type(self.model).__name__}"
             raise ModelError(
                 f"{purpose} needs the exact Hessian of a linear model (scikit-learn's LogisticRegression, Ridge, "
-                f"LinearRegression; a torch Linear), and this store holds {what}; attribution with estimator='dot' works"
+                f"LinearRegression; a torch Linear), and this store holds {what}; estimator='dot' works with it"
             )
         return self.adapter, self.objective, self.theta
 

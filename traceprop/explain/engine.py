@@ -1,0 +1,150 @@
+"""Attribution as a user calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import ModelError
+from traceprop.explain.estimators import estimator as choose_estimator
+from traceprop.explain.result import AttributionResult
+from traceprop.explain.scores import Scores
+from traceprop.explain.through import check_through
+from traceprop.training.data import check_finite, check_lengths, plain_array, plain_features
+from traceprop.training.store import GradientStore
+
+
+def attribution_engine(
+    gradient_store: GradientStore,
+    estimator: str = "auto",
+    through: str | None = None,
+    outcome: str = "auto",
+    model: Any = None,
+) -> AttributionEngine:
+    """Make an engine that says which training rows made a prediction.
+
+    Parameters
+    ----------
+    gradient_store
+        A training context's `ctx.gradient_store`.
+    estimator
+        "influence": exact Hessian, for linear models; "dot": gradient dot products, for any; "auto": the better one.
+    through
+        None or "features": the features are held fixed, in this version.
+    outcome
+        What is explained: "margin", log p_y / (1 - p_y) of the given y; "loss", minus the loss; "auto", the margin for
+        a cross-entropy loss or a classifier, else minus the loss.
+    model
+        Leave it out: the store knows its model.
+
+    Raises
+    ------
+    ModelError
+        An estimator that does not exist or does not fit the model; names those that do.
+    """
+    if not isinstance(gradient_store, GradientStore):
+        raise ModelError(f"gradient_store is a training context's ctx.gradient_store, not {type(gradient_store).__name__}")
+    check_through(through)
+    if outcome not in ("auto", "margin", "loss"):
+        raise ModelError(f"outcome is 'auto', 'margin' or 'loss', not {outcome!r}")
+    if model is not None and model is not gradient_store.model:
+        raise ModelError("model is not the one whose gradients the store holds; leave it out, or train it in a context")
+    return AttributionEngine(gradient_store, estimator, outcome)
+
+
+class AttributionEngine:
+    """Which training rows raise or lower the outcome of test rows. See `attribution_engine`.
+
+    Test rows may be lazy. Scores are in units of the outcome for "influence", and in none for "dot".
+    """
+
+    def __init__(self, store: GradientStore, estimator: str, outcome: str) -> None:
+        self.store = store
+        self._estimator = choose_estimator(estimator, store, outcome)
+
+    @property
+    def estimator(self) -> str:
+        """The estimator's name."""
+        return self._estimator.name
+
+    def scores(self, X_test: Any, y_test: Any) -> Scores:
+        """Score every training row for every test row: float32 (t, n), positive where it raises the outcome.
+
+        A row's score is, to first order, minus the change of the outcome when that row's own loss is dropped from
+        the fit. Scores of samples that were forgotten are 0. `.verdict` and `.why` tell how far to trust them.
+
+        Raises
+        ------
+        ModelError
+            Test rows of another width, of unequal length, not finite, or with labels that training had not.
+        """
+        return Scores.of(*self._estimator.scores(*_test_data(X_test, y_test)))
+
+    def effect(self, subsets: Any, X_test: Any, y_test: Any) -> Scores:
+        """Predict the change of each outcome when each set of training rows is removed: float32 (s, t).
+
+        `subsets` is a list of sets of sample positions, or a boolean (s, n) array of the rows to remove.
+
+        Raises
+        ------
+        LineageError
+            A position out of range.
+        """
+        X, y = _test_data(X_test, y_test)
+        return Scores.of(*self._estimator.effect(_subsets(subsets, len(self.store)), X, y))
+
+    def attribute(self, test_gradient: Any, top_k: int = 10) -> AttributionResult:
+        """Explain by the gradient of a test *loss* in the model's parameters; the outcome is minus that loss.
+
+        `test_gradient`: flat, or a sequence or dict of arrays in the order of the model's parameters; for
+        scikit-learn coef_'s, then intercept_'s.
+        """
+        values, verdict, why = self._estimator.of_gradient(test_gradient)
+        return AttributionResult(Scores.of(values, verdict, why), self.store.owners, top_k)
+
+    def explain(self, x: Any, y: Any, top_k: int = 10) -> AttributionResult:
+        """Explain the outcome of one row x, (d,) or (1, d), with its label y: the rows that raise and lower it most."""
+        features, label = plain_array(x, "x"), np.atleast_1d(plain_array(y, "y"))
+        expected = 1 if self.store.X is None else self.store.X.ndim - 1
+        if features.ndim == expected:
+            features = features[None]
+        if len(features) != 1 or len(label) != 1:
+            raise ModelError(
+                f"explain takes one row and its label, not {features.shape} and {label.shape}; scores() takes many"
+            )
+        return AttributionResult(self.scores(features, label)[0], self.store.owners, top_k)
+
+
+def _test_data(X_test: Any, y_test: Any) -> tuple[np.ndarray, np.ndarray]:
+    X, y = plain_features(X_test, "X_test"), plain_array(y_test, "y_test")
+    check_lengths(X, y, ("X_test", "y_test"))
+    check_finite(y, "y_test")
+    return X, y
+
+
+def _subsets(subsets: Any, n: int) -> Sequence[np.ndarray]:
+    if isinstance(subsets, np.ndarray) and subsets.dtype == bool:
+        if subsets.ndim != 2 or subsets.shape[1] != n:
+            raise ModelError(f"boolean subsets have shape {subsets.shape}, expected (s, {n})")
+        return [np.flatnonzero(row) for row in subsets]
+    return [_positions(rows, n) for rows in subsets]
+
+
+def _positions(rows: Any, n: int) -> np.ndarray:
+    from traceprop.errors import LineageError
+
+    positions = np.asarray(rows if not isinstance(rows, set | range) else list(rows))
+    if positions.dtype == bool and positions.shape == (n,):
+        return np.flatnonzero(positions)
+    if positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
+        raise ModelError(
+            f"a subset is a list of training row positions, or a boolean mask of {n}, not {positions.dtype} "
+            f"{positions.shape}"
+        )
+    positions = np.unique(positions.astype(np.int64))
+    if positions.size and (positions[0] < 0 or positions[-1] >= n):
+        bad = positions[0] if positions[0] < 0 else positions[-1]
+        raise LineageError(f"row {bad} of a subset is out of range: there are {n} training rows")
+    return positions

@@ -1,0 +1,356 @@
+"""torch modules: single linear layers, by factors; any other module, by per-sample gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from traceprop.errors import ModelError
+from traceprop.passes.attribution.losses import Floats, LogisticLoss, SampleLoss, SoftmaxLoss, Terms
+from traceprop.passes.attribution.objective import LinearObjective, flat
+from traceprop.training.adapter import (
+    AbstractAdapter,
+    AbstractGradientAdapter,
+    AbstractLinearAdapter,
+    check_width,
+    with_ones,
+)
+from traceprop.training.data import check_finite
+from traceprop.training.torch_loss import SingleLoss, find_single_loss
+
+GRADIENT_BYTES = 1 << 31
+CHUNK = 64
+
+
+def adapt_module(module: nn.Module, loss: Any, l2: float, proj_dim: int | None) -> AbstractAdapter:
+    """Find the adapter for a module. Raises ModelError without a loss, or without a parameter to train."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ModelError(
+            f"{type(module).__name__} has no trainable parameter, so no training row can have influenced it"
+            + ("; set requires_grad on what is trained" if any(True for _ in module.parameters()) else "")
+        )
+    if not callable(loss):
+        raise ModelError(f"a torch module needs loss=, called as loss(model(x), y), not {loss!r}")
+    name = _only_linear(module)
+    if name is not None:
+        return LinearModuleAdapter(module, loss, l2, name)
+    return ModuleAdapter(module, loss, proj_dim)
+
+
+def _only_linear(module: nn.Module) -> str | None:
+    """Name the one Linear layer that has all parameters of a module and sees its input as it is; None without one."""
+    layers = [(name, part) for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    if len(layers) != 1 or len(list(module.parameters())) != len(list(layers[0][1].parameters())):
+        return None
+    name, layer = layers[0]
+    if not all(parameter.requires_grad for parameter in layer.parameters()):
+        return None
+    seen: list[torch.Tensor] = []
+    probe = torch.linspace(-1.0, 2.0, 3 * layer.in_features, dtype=torch.float64).reshape(3, -1)
+    copy = double(module)
+    copy.get_submodule(name).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        with torch.no_grad():
+            copy(probe)
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        return None
+    return name if len(seen) == 1 and torch.equal(seen[0], probe) else None
+
+
+def double(module: nn.Module) -> nn.Module:
+    """Give a float64 copy in evaluation mode: dropout off, batch statistics fixed, so that samples are independent."""
+    return deepcopy(module).double().eval().cpu()
+
+
+class _Given(nn.Module):
+    """Stands in for the linear layer and gives the logits that it was told."""
+
+    logits: torch.Tensor
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return self.logits
+
+
+class LinearModuleAdapter(AbstractLinearAdapter):
+    """A module whose parameters are those of one Linear on its input: Linear, Sequential(Linear), Linear and a sigmoid.
+
+    Everything after the layer, the loss included, is a function of its outputs, the logits; its derivatives are taken
+    per sample, in float64. Where it is the cross-entropy of those logits, which is tried out on all training rows,
+    closed forms stand in for it.
+    """
+
+    retraining = "Newton steps from zero parameters to the minimum of the loss of the rows that stay"
+
+    def __init__(self, module: nn.Module, loss: Callable[..., Any], l2: float, layer: str) -> None:
+        self.model = module
+        self.l2 = l2
+        self._loss = loss
+        self._layer = layer
+        self._single: SingleLoss | None = None
+        self._loss_in_use: SampleLoss | None = None
+
+    def check(self) -> None:
+        return
+
+    def _linear(self, module: nn.Module) -> nn.Linear:
+        layer = module.get_submodule(self._layer)
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    def theta(self, model: Any = None) -> Floats:
+        layer = self._linear(self.model if model is None else model)
+        weight = layer.weight.detach().cpu().double().numpy().T
+        check_finite(weight, "the model's weights")
+        if layer.bias is None:
+            return np.array(weight)
+        return np.vstack([weight, layer.bias.detach().cpu().double().numpy()])
+
+    def features(self, X: np.ndarray) -> Floats:
+        layer = self._linear(self.model)
+        check_width(X, layer.in_features)
+        return with_ones(X, layer.bias is not None)
+
+    def objective(self, X: np.ndarray, y: np.ndarray) -> LinearObjective:
+        features, layer = self.features(X), self._linear(self.model)
+        logits = features @ self.theta()
+        self._single = find_single_loss(self._after_layer(), self._loss, logits, y)
+        targets = self._single.targets(y)
+        self._loss_in_use = _recognised(self._single, logits, targets) or TorchLoss(self._single)
+        penalised = np.ones(features.shape[1])
+        if layer.bias is not None:
+            penalised[-1] = 0.0
+        return LinearObjective(
+            features,
+            self._encode(targets),
+            self._loss_in_use,
+            self.l2,
+            penalised,
+            "mean",
+            layer.out_features,
+        )
+
+    def _after_layer(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Give what the module makes of its layer's outputs (b, k)."""
+        if self._layer == "":
+            return lambda logits: logits
+        copy = double(self.model)
+        given = _Given()
+        parent, _, name = self._layer.rpartition(".")
+        setattr(copy.get_submodule(parent), name, given)
+        blank = torch.zeros(1, self._linear(self.model).in_features, dtype=torch.float64)
+
+        def after(logits: torch.Tensor) -> torch.Tensor:
+            given.logits = logits
+            return copy(blank)
+
+        return after
+
+    def targets(self, y: np.ndarray) -> np.ndarray:
+        assert self._single is not None
+        targets = self._single.targets(y)
+        if isinstance(self._loss_in_use, LogisticLoss | SoftmaxLoss):
+            classes = max(2, self._linear(self.model).out_features)
+            _check_labels(targets, classes)
+        return self._encode(targets)
+
+    def _encode(self, targets: np.ndarray) -> np.ndarray:
+        if isinstance(self._loss_in_use, LogisticLoss | SoftmaxLoss):
+            return targets.reshape(len(targets)).astype(np.int64)
+        return targets
+
+    def corrected(self, theta: Floats, model: Any, inplace: bool) -> Any:
+        out = model if inplace else deepcopy(model)
+        layer = self._linear(out)
+        width = layer.in_features
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(theta[:width].T)))
+            if layer.bias is not None:
+                layer.bias.copy_(torch.from_numpy(np.ascontiguousarray(theta[width])))
+        return out
+
+    def retrain(self, X: np.ndarray, y: np.ndarray, objective: LinearObjective) -> Floats:
+        from traceprop.passes.unlearning.newton import minimise
+
+        run = minimise(objective, np.zeros_like(self.theta()))
+        if not run.converged:
+            raise ModelError(
+                f"retraining stopped at a gradient norm of {run.gradient_norms[-1]:.1e}: Newton steps find no minimum of "
+                "the loss of the rows that stay"
+            )
+        return run.theta
+
+    def class_major(self, gradient: Any) -> Floats:
+        """Take the gradients of the module's parameters in their order: flat, a sequence of tensors, or by name."""
+        layer = self._linear(self.model)
+        vector = _flattened(gradient, self.model)
+        k, d = layer.out_features, layer.in_features
+        expected = k * d + (k if layer.bias is not None else 0)
+        if len(vector) != expected:
+            raise ModelError(f"the gradient has {len(vector)} numbers, but the model has {expected} parameters")
+        weight = vector[: k * d].reshape(k, d)
+        return flat(np.vstack([weight.T, vector[k * d :]]) if layer.bias is not None else weight.T)
+
+    def tensors(self, X: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give a batch as tensors of the model's dtype."""
+        return _tensors(self.model, X, y)
+
+
+class ModuleAdapter(AbstractGradientAdapter):
+    """Any other module: gradients of each sample's loss in all trainable parameters, in float64."""
+
+    def __init__(self, module: nn.Module, loss: Callable[..., Any], proj_dim: int | None) -> None:
+        self.model = module
+        self._loss = loss
+        self._proj_dim = proj_dim
+        self._single: SingleLoss | None = None
+        self._copy: nn.Module | None = None
+        self.cross_entropy = False
+
+    def check(self) -> None:
+        return
+
+    @property
+    def size(self) -> int:
+        """How many trainable parameters there are."""
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
+    @property
+    def _projected(self) -> bool:
+        return self._proj_dim is not None and self._proj_dim < self.size
+
+    def gradients(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, Floats]:
+        """Per-sample losses (m,) and gradients (m, p), or (m, proj_dim), one chunk of samples at a time."""
+        self._check_room(len(X))
+        inputs = torch.from_numpy(np.ascontiguousarray(X)).double()
+        if self._single is None:
+            self._copy = double(self.model)
+            check_finite(np.concatenate([p.detach().numpy().ravel() for p in self._copy.parameters()]), "the weights")
+            with torch.no_grad():
+                outputs = self._copy(inputs)
+            self._single = find_single_loss(lambda out: out, self._loss, outputs.numpy(), y)
+            targets = self._single.targets(y)
+            if outputs.ndim == 2:
+                self.cross_entropy = _recognised(self._single, outputs.numpy(), targets) is not None
+        assert self._copy is not None
+        copy, single = self._copy, self._single
+        frozen = {name: p.detach() for name, p in copy.named_parameters() if not p.requires_grad}
+        frozen |= {name: b.detach() for name, b in copy.named_buffers()}
+        trained = {name: p.detach() for name, p in copy.named_parameters() if p.requires_grad}
+
+        def one(parameters: dict[str, torch.Tensor], x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            out = torch.func.functional_call(copy, {**parameters, **frozen}, (x[None],))
+            return single.of_output(out, target[None])
+
+        of_many = torch.func.vmap(torch.func.grad_and_value(one), in_dims=(None, 0, 0))
+        targets = torch.from_numpy(single.targets(y))
+        losses, rows = [], []
+        for start in range(0, len(inputs), CHUNK):
+            try:
+                found, loss = of_many(trained, inputs[start : start + CHUNK], targets[start : start + CHUNK])
+            except (RuntimeError, ValueError) as error:
+                raise ModelError(
+                    f"torch.func cannot take per-sample gradients of {type(self.model).__name__}: {error}"
+                ) from error
+            block = np.concatenate([g.reshape(len(loss), -1).numpy() for g in found.values()], axis=1)
+            rows.append(block @ self._matrix() if self._projected else block)
+            losses.append(loss.numpy())
+        return np.concatenate(losses), np.concatenate(rows)
+
+    def project(self, gradient: Any) -> Floats:
+        vector = _flattened(gradient, self.model)
+        if len(vector) != self.size:
+            raise ModelError(f"the gradient has {len(vector)} numbers, but the model has {self.size} parameters")
+        return vector @ self._matrix() if self._projected else vector
+
+    def _matrix(self) -> np.ndarray:
+        from traceprop.training.projection import projection
+
+        if not hasattr(self, "_projection"):
+            assert self._proj_dim is not None
+            self._projection = projection(self.size, self._proj_dim)
+        return self._projection
+
+    def _check_room(self, n: int) -> None:
+        width = self._proj_dim if self._projected else self.size
+        assert width is not None
+        if 8 * width * max(n, self.size if self._projected else 0) > GRADIENT_BYTES:
+            raise ModelError(
+                f"{n} gradients of {self.size:,} parameters take {8 * n * width / 2**30:.1f} GiB; give proj_dim=512, "
+                "or fewer where even a projection of that many parameters is too large"
+            )
+
+    def tensors(self, X: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give a batch as tensors of the model's dtype."""
+        return _tensors(self.model, X, y)
+
+
+class TorchLoss:
+    """A loss of the user's as a function of the logits, with derivatives by torch.func, in float64."""
+
+    cross_entropy = False
+    self_concordance = None
+
+    def __init__(self, single: SingleLoss) -> None:
+        self._single = single
+        self._gradient = torch.func.vmap(torch.func.grad_and_value(single))
+        self._hessian = torch.func.vmap(torch.func.hessian(single))
+
+    def terms(self, logits: Floats, y: np.ndarray) -> Terms:
+        """Evaluate at logits (n, k) with targets y."""
+        if not len(logits):
+            k = logits.shape[1]
+            return Terms(np.empty(0), np.empty((0, k)), np.empty((0, k, k)))
+        z, target = torch.from_numpy(np.ascontiguousarray(logits)), torch.from_numpy(np.ascontiguousarray(y))
+        gradient, loss = self._gradient(z, target)
+        hessian = self._hessian(z, target)
+        return Terms(*(part.detach().numpy() for part in (loss, gradient, 0.5 * (hessian + hessian.mT))))
+
+
+def _recognised(single: SingleLoss, logits: Floats, targets: np.ndarray) -> SampleLoss | None:
+    """Find the closed form that a loss equals, on all rows at their logits and at spread-out ones."""
+    labels = np.ravel(targets)
+    classes = max(2, logits.shape[1])
+    if logits.ndim != 2 or len(labels) != len(logits) or not np.isin(labels, np.arange(classes)).all():
+        return None
+    closed: SampleLoss = LogisticLoss() if logits.shape[1] == 1 else SoftmaxLoss()
+    spread = np.random.default_rng(0).uniform(-8, 8, logits.shape)
+    for tried in (logits, spread):
+        mine = closed.terms(tried, labels.astype(np.int64)).loss
+        theirs = single.many(tried, targets)
+        if not np.allclose(theirs, mine, rtol=1e-6, atol=1e-9):
+            return None
+    return closed
+
+
+def _check_labels(targets: np.ndarray, classes: int) -> None:
+    bad = ~np.isin(targets, np.arange(classes))
+    if bad.any():
+        row = int(np.argwhere(bad)[0][0])
+        raise ModelError(f"label {np.ravel(targets[row])[0]!r} of row {row} is none of the classes 0 to {classes - 1}")
+
+
+def _flattened(gradient: Any, module: nn.Module) -> Floats:
+    names = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    if isinstance(gradient, dict):
+        if missing := [name for name in names if name not in gradient]:
+            raise ModelError(f"the gradient has no {', '.join(missing)}")
+        gradient = [gradient[name] for name in names]
+    parts = gradient if isinstance(gradient, list | tuple) else [gradient]
+    return np.concatenate(
+        [
+            np.ravel(part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else np.asarray(part)).astype(float)
+            for part in parts
+        ]
+    )
+
+
+def _tensors(module: nn.Module, X: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    dtype = next(module.parameters()).dtype
+    targets = torch.as_tensor(y)
+    return torch.as_tensor(X).to(dtype), targets.to(dtype) if targets.is_floating_point() else targets

@@ -1,0 +1,106 @@
+"""The loss of one sample, found in a loss that was written for batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from traceprop.errors import ModelError
+
+PROBED = 16
+
+# What a loss may expect instead of outputs (b, 1) and targets (b,) as they are; tried in this order, after an error.
+_OUTPUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "as they are": lambda out: out,
+    "squeezed": lambda out: out.squeeze(-1),
+}
+_TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "as they are": lambda y: y.astype(np.float64) if y.dtype.kind == "f" else y,
+    "integers": lambda y: y.astype(np.int64),
+    "floats": lambda y: y.astype(np.float64),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SingleLoss:
+    """loss(after(z[None]), y[None]) as a scalar, for logits z (k,) and one target; works under vmap and grad."""
+
+    after: Callable[[torch.Tensor], torch.Tensor]
+    loss: Callable[..., Any]
+    outputs: str
+    labels: str
+
+    def __call__(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return self.of_output(self.after(logits[None]), target[None])
+
+    def of_output(self, out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Give the loss of a batch of one, from the module's output."""
+        return self.loss(_OUTPUTS[self.outputs](out), target).reshape(())
+
+    def targets(self, y: np.ndarray) -> np.ndarray:
+        """Give targets as the loss takes them: float64 or int64."""
+        if y.dtype.kind not in "biuf":
+            raise ModelError(f"y holds {y.dtype}, and a torch loss needs numbers; encode the labels first")
+        return _TARGETS[self.labels](y)
+
+    def many(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Give the losses of (n, k) logits: float64 (n,)."""
+        z, target = torch.from_numpy(np.ascontiguousarray(logits)), torch.from_numpy(np.ascontiguousarray(targets))
+        return torch.func.vmap(self)(z, target).detach().numpy()
+
+
+def find_single_loss(
+    after: Callable[[torch.Tensor], torch.Tensor], loss: Callable[..., Any], logits: np.ndarray, y: np.ndarray
+) -> SingleLoss:
+    """Find how to call a loss on single samples, and check that batches give those values, their mean or their sum.
+
+    Raises
+    ------
+    ModelError
+        The loss fails, gives other shapes than one value per sample, or mixes the samples of a batch.
+    """
+    some = logits[:PROBED].astype(np.float64)
+    first: Exception | None = None
+    for outputs in _OUTPUTS if some.ndim == 2 and some.shape[1] == 1 else ["as they are"]:
+        for labels in _TARGETS:
+            single = SingleLoss(after, loss, outputs, labels)
+            targets = single.targets(y)
+            if not np.array_equal(targets, y):
+                continue
+            try:
+                losses = single.many(some, targets[:PROBED])
+            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+                first = first or error
+                continue
+            _check_batch(single, some, targets[:PROBED], losses)
+            return single
+    raise ModelError(
+        f"loss(model(x), y) fails on a single sample, with outputs of shape (1, {', '.join(map(str, some.shape[1:]))}) "
+        f"and a target of {y.dtype} {('1', *map(str, y.shape[1:]))}: {first}; give one value per sample "
+        "(reduction='none') of matching shapes"
+    ) from first
+
+
+def _check_batch(single: SingleLoss, logits: np.ndarray, targets: np.ndarray, losses: np.ndarray) -> None:
+    with torch.no_grad():
+        rows = [single.after(torch.from_numpy(row[None])) for row in logits]
+        out = torch.cat([row.reshape(1, *row.shape[1:]) if row.ndim else row.reshape(1) for row in rows])
+        try:
+            value = single.loss(_OUTPUTS[single.outputs](out), torch.from_numpy(targets)).numpy()
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise ModelError(f"loss(model(x), y) takes one sample but fails on {len(logits)}: {error}") from error
+    same = value.size == len(losses) and np.allclose(value.ravel(), losses, rtol=1e-5, atol=1e-8)
+    reduced = value.size == 1 and any(
+        np.allclose(value.ravel()[0], whole, rtol=1e-5, atol=1e-8) for whole in (losses.mean(), losses.sum())
+    )
+    if not same and not reduced:
+        found = f"shape {value.shape}" if value.size > 1 else f"{value.ravel()[0]:.6g}"
+        raise ModelError(
+            f"loss(model(x), y) of {len(logits)} samples gives {found}, which is neither one value per sample "
+            f"nor their mean ({losses.mean():.6g}) or sum ({losses.sum():.6g}); give reduction='none', and outputs "
+            f"{tuple(out.shape)} and targets {targets.shape} that do not broadcast against each other"
+        )
