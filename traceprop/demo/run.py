@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -84,6 +85,12 @@ def _progress(console: Console) -> Progress:
 def main(model: str, seed: int, out: Path, as_json: bool) -> None:
     """Run the demo for the command line: prose on stdout, or figures as JSON there and progress on stderr."""
     if as_json:
-        sys.stdout.write(json.dumps(run(model, seed, out, Console(stderr=True)), indent=2) + "\n")
+        sys.stdout.write(json.dumps(run(model, seed, out, _console(stderr=True)), indent=2) + "\n")
     else:
-        run(model, seed, out, Console())
+        run(model, seed, out, _console(stderr=False))
+
+
+def _console(stderr: bool) -> Console:
+    """A console as wide as the terminal; where there is none, wide enough for the tables."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=120)
