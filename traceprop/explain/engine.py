@@ -45,7 +45,9 @@ def attribution_engine(
         An estimator that does not exist or does not fit the model; names those that do.
     """
     if not isinstance(gradient_store, GradientStore):
-        raise ModelError(f"gradient_store is a training context's ctx.gradient_store, not {type(gradient_store).__name__}")
+        raise ModelError(
+            f"gradient_store is a training context's ctx.gradient_store, not {type(gradient_store).__name__}"
+        )
     check_through(through)
     if outcome not in ("auto", "margin", "loss"):
         raise ModelError(f"outcome is 'auto', 'margin' or 'loss', not {outcome!r}")

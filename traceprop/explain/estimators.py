@@ -96,9 +96,12 @@ class Influence(AbstractLinearEstimator):
         verdict, why = fit.verdict, fit.why
         undetermined = int((fit.curvature.flatness(gradients) > 1e-6).sum())
         if undetermined:
-            verdict, why = "estimated", (
-                f"the training rows leave {fit.curvature.null.shape[1]} directions of the parameters open, and "
-                f"{undetermined} test rows depend on them; scores take the fit to stay where it is there. {why}"
+            verdict, why = (
+                "estimated",
+                (
+                    f"the training rows leave {fit.curvature.null.shape[1]} directions of the parameters open, and "
+                    f"{undetermined} test rows depend on them; scores take the fit to stay where it is there. {why}"
+                ),
             )
         return scores, verdict, why
 

@@ -75,10 +75,10 @@ def row_owners(X: Any, y: Any, n: int, source_id: str | None) -> Owners:
     are the samples. Where the targets are lazy and the rows behind them are others than the features', both count.
     """
     view = _view(X if is_lazy(X) else _wrapped(X, source_id or "X_train"))
-    pairs = dict(view.row_pairs())
+    pairs = _every_source(view)
     label_view = _view(y) if is_lazy(y) else None
     if label_view is not None:
-        for name, (samples, rows) in label_view.row_pairs().items():
+        for name, (samples, rows) in _every_source(label_view).items():
             pairs[name] = _merged(pairs.get(name), samples, rows)
     return Owners(n, pairs, view, label_view)
 
@@ -87,6 +87,12 @@ def plain_owners(n: int, source_id: str | None) -> Owners:
     """Make each of `n` samples the row of the same number of a source of which nothing else is known."""
     every = np.arange(n, dtype=np.int64)
     return Owners(n, {source_id or "X_train": (every, every)})
+
+
+def _every_source(view: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Give the row pairs of all sources behind a value, those of which no row is left included."""
+    none = np.empty(0, dtype=np.int64)
+    return {name: (none, none) for name in view.sources()} | view.row_pairs()
 
 
 def _merged(

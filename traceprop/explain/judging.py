@@ -1,0 +1,72 @@
+"""Unlearned models against retrained ones."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from traceprop.passes.attribution.losses import Floats
+from traceprop.passes.attribution.objective import LinearObjective
+from traceprop.passes.unlearning.gap import gap_closed, logit_distance, of_the_way
+from traceprop.training.store import GradientStore
+
+GAP_TOLERANCE = 1.0  # percent
+WAY_TOLERANCE = 0.01
+
+
+def against_retraining(
+    store: GradientStore,
+    rest: LinearObjective,
+    forgotten: np.ndarray,
+    theta: Floats,
+    seconds: float,
+    test: tuple[Floats, np.ndarray | None] | None,
+) -> tuple[dict[str, Any], bool]:
+    """Retrain on the rows that stay, and compare: metrics, and whether the unlearned model is as good as that one.
+
+    It is where the gap is closed to within 1 % and the logits, of forgotten and of test rows, are within 1 % of the way.
+    """
+    adapter, objective, original = store.linear("retraining")
+    assert store.X is not None
+    assert store.y is not None
+    start = time.perf_counter()
+    retrained = adapter.retrain(store.X, store.y, rest)
+    retraining = time.perf_counter() - start
+
+    losses = [_losses(objective, at, forgotten) for at in (original, theta, retrained)]
+    here = objective.features[forgotten]
+    there = rest.features[rest.kept] if test is None else test[0]
+    found: dict[str, Any] = {
+        "retraining": adapter.retraining,
+        "gap_closed": gap_closed(*losses),
+        "forget_loss_retrained": float(losses[2].mean()),
+        "forget_logit_distance": logit_distance(here @ theta, here @ retrained),
+        "forget_logit_distance_original": logit_distance(here @ original, here @ retrained),
+        "forget_of_the_way": of_the_way(here @ original, here @ theta, here @ retrained),
+        "test_rows": "the training rows that stay" if test is None else "X_test",
+        "test_logit_distance": logit_distance(there @ theta, there @ retrained),
+        "test_logit_distance_original": logit_distance(there @ original, there @ retrained),
+        "test_of_the_way": of_the_way(there @ original, there @ theta, there @ retrained),
+        "seconds_retraining": retraining,
+        "time_over_retraining": seconds / retraining,
+    }
+    if test is not None and test[1] is not None:
+        for name, at in (("original", original), ("unlearned", theta), ("retrained", retrained)):
+            found[f"test_loss_{name}"] = float(objective.loss.terms(there @ at, test[1]).loss.mean())
+    good = (
+        abs(found["gap_closed"] - 100.0) <= GAP_TOLERANCE
+        and found["forget_of_the_way"] <= WAY_TOLERANCE
+        and found["test_of_the_way"] <= WAY_TOLERANCE
+    )
+    return found, bool(good)
+
+
+def mean_loss(objective: LinearObjective, theta: Floats, rows: np.ndarray) -> float:
+    """Mean loss of training rows, without the penalty."""
+    return float(_losses(objective, theta, rows).mean())
+
+
+def _losses(objective: LinearObjective, theta: Floats, rows: np.ndarray) -> Floats:
+    return objective.loss.terms(objective.features[rows] @ theta, objective.y[rows]).loss

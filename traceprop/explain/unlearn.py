@@ -1,0 +1,303 @@
+"""Unlearning as a user calls it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import ModelError, NothingToForgetError
+from traceprop.explain.forgetting import Request, resolve
+from traceprop.explain.judging import against_retraining, mean_loss
+from traceprop.explain.through import check_through
+from traceprop.passes.attribution.fit import ESCAPING_SHIFT
+from traceprop.passes.attribution.losses import Floats
+from traceprop.passes.attribution.objective import LinearObjective
+from traceprop.passes.unlearning.gap import logit_distance
+from traceprop.passes.unlearning.newton import NewtonRun, minimise
+from traceprop.training.adapter import AbstractLinearAdapter
+from traceprop.training.data import check_lengths, plain_array, plain_features
+from traceprop.training.store import GradientStore
+
+
+@dataclass(eq=False)
+class UnlearningResult:
+    """A model without the rows that were to be forgotten, and what is known of how well.
+
+    Attributes
+    ----------
+    model
+        The corrected model: a copy, or the model itself with `inplace=True`; None where the verdict is "refused".
+    verified
+        Whether it was shown that the model is the one that the rows that stay give: by a bound on its distance to it,
+        and with verify="retrain" by a model really retrained. Never True for a model that was left as it was.
+    influence_before, influence_after
+        How far the forgotten rows' logits stand, root mean square, from where they would be without those rows: in the
+        original model, and in the corrected one. Measured against the retrained model with verify="retrain", else
+        against the minimum as the last Newton step sees it.
+    metrics
+        Numbers; see docs/unlearning.md. With verify="retrain" among them gap_closed (percent) and the logit distances.
+    verdict, why
+        "certified" with a bound, "estimated" without one, "refused" with no model, and the reason in a sentence.
+    compliance_report
+        What was asked, done and shown, as a dict for records.
+    gradient_store
+        The store of the corrected model, for questions about it and for forgetting more; None where refused.
+    """
+
+    model: Any
+    verified: bool
+    influence_before: float
+    influence_after: float
+    metrics: dict[str, Any]
+    verdict: str
+    why: str
+    compliance_report: dict[str, Any] = field(repr=False)
+    gradient_store: GradientStore | None = field(repr=False, default=None)
+
+
+def unlearn(
+    model: Any = None,
+    gradient_store: GradientStore | None = None,
+    source_id: str | None = None,
+    rows: Any = None,
+    where: str | None = None,
+    key: tuple[str, Any] | None = None,
+    method: str = "auto",
+    through: str | None = None,
+    verify: str = "auto",
+    inplace: bool = False,
+    X_test: Any = None,
+    y_test: Any = None,
+) -> UnlearningResult:
+    """Take source rows out of a linear model without training it again.
+
+    Newton steps lead from the fitted parameters to the minimum of the objective of the rows that stay, features held
+    fixed (Guo et al. 2020, "Certified data removal from machine learning models", with as many steps as it takes).
+
+    Parameters
+    ----------
+    model
+        The model to correct; None for the one that the store describes, and otherwise one with the same parameters.
+    gradient_store
+        A training context's `ctx.gradient_store`, or an earlier result's `.gradient_store` to forget more.
+    source_id, rows
+        Rows of a source, numbered from 0; both in the *source*, mapped to training rows through the lineage.
+        A `source_id` alone means all its rows.
+    where
+        A predicate over the columns of `source_id`, such as "age > 90".
+    key
+        (column, value): the rows with that value in every source that has the column.
+    method
+        "auto" or "newton".
+    through
+        None or "features": the features are held fixed, in this version.
+    verify
+        "auto": by a bound on the distance to the minimum. "retrain": also against a model retrained for real.
+    inplace
+        Correct the given model itself, and the store with it.
+    X_test, y_test
+        Rows to compare logits on with verify="retrain"; without them, the training rows that stay.
+
+    Raises
+    ------
+    NothingToForgetError
+        No training row is meant: an empty `rows`, no match, or rows that never reached training.
+    LineageError
+        An unknown source (the nearest is named), or rows out of range.
+    ModelError
+        A model that is not linear or not the store's, no row left, or an argument that this version does not know.
+    """
+    if gradient_store is None:
+        raise ModelError("unlearn needs gradient_store=, a training context's ctx.gradient_store")
+    if not isinstance(gradient_store, GradientStore):
+        raise ModelError(f"gradient_store is ctx.gradient_store, not {type(gradient_store).__name__}")
+    check_through(through)
+    if method not in ("auto", "newton"):
+        raise ModelError(f"method={method!r} is not in this version; there are 'auto' and 'newton'")
+    if verify not in ("auto", "retrain"):
+        raise ModelError(f"verify is 'auto' or 'retrain', not {verify!r}")
+    request = resolve(gradient_store.owners, source_id, rows, where, key)
+    adapter, objective, theta = gradient_store.linear("unlearning")
+    model = _checked_model(model, gradient_store, adapter, theta)
+    request = _still_there(request, objective)
+    test = None if X_test is None else _test_data(X_test, y_test, adapter)
+
+    start = time.perf_counter()
+    rest = objective.without(request.samples)
+    if not rest.count:
+        raise NothingToForgetError(f"nothing would be left: all training rows are behind {request.asked}")
+    refusal = _one_class(rest)
+    run = minimise(rest, theta)
+    refusal = refusal or _escaped(rest, run)
+    if refusal is not None:
+        return _refused(request, refusal, objective, rest)
+    corrected = adapter.corrected(run.theta, model, inplace=False)
+    stored = adapter.theta(corrected)  # rounded to the model's own precision
+    seconds = time.perf_counter() - start
+
+    bound = run.bound + float(np.linalg.norm(stored - run.theta))
+    touched = not np.array_equal(stored, theta)
+    metrics = _metrics(request, objective, rest, theta, stored, run, bound, seconds)
+    before, after = _influence(objective, request, theta, stored, run)
+    verdict, why, verified = _verdict(run, bound, touched)
+    if verify == "retrain":
+        judged, ok = against_retraining(gradient_store, rest, request.samples, stored, seconds, test)
+        metrics |= judged
+        before, after = judged["forget_logit_distance_original"], judged["forget_logit_distance"]
+        verified = verified and ok if verdict == "certified" else touched and ok
+        why += (
+            f"; against retraining ({adapter.retraining}): {judged['gap_closed']:.1f} % of the gap closed, forgotten "
+            f"rows' logits at {judged['forget_of_the_way']:.2%} and test logits at {judged['test_of_the_way']:.2%} of the "
+            "original model's distance"
+        )
+    if inplace:
+        corrected = adapter.corrected(stored, model, inplace=True)
+    store = gradient_store.after(rest, stored, corrected)
+    if inplace:
+        gradient_store.become(store)
+        store = gradient_store
+    report = _report(request, metrics, verdict, why, verified, inplace)
+    return UnlearningResult(corrected, verified, before, after, metrics, verdict, why, report, store)
+
+
+def _checked_model(model: Any, store: GradientStore, adapter: AbstractLinearAdapter, theta: Floats) -> Any:
+    """Give the model to correct. Raises ModelError unless it has the parameters that the store describes."""
+    model = store.model if model is None else model
+    if type(model) is not type(store.model):
+        raise ModelError(f"model is {type(model).__name__}, but the store describes a {type(store.model).__name__}")
+    now = adapter.theta(model)
+    if now.shape != theta.shape or not np.array_equal(now, theta):
+        raise ModelError(
+            "the model's parameters are not those that the store describes: it was trained on, or corrected, since; "
+            "train it in a new context, or give the .gradient_store of the earlier result"
+        )
+    return model
+
+
+def _still_there(request: Request, objective: LinearObjective) -> Request:
+    from dataclasses import replace
+
+    left = request.samples[objective.kept[request.samples]]
+    if not len(left):
+        raise NothingToForgetError(f"nothing to forget: all training rows behind {request.asked} are forgotten already")
+    return replace(request, samples=left)
+
+
+def _test_data(X: Any, y: Any, adapter: AbstractLinearAdapter) -> tuple[Floats, np.ndarray | None]:
+    features = plain_features(X, "X_test")
+    if y is None:
+        return adapter.features(features), None
+    labels = plain_array(y, "y_test")
+    check_lengths(features, labels, ("X_test", "y_test"))
+    return adapter.features(features), adapter.targets(labels)
+
+
+def _one_class(rest: LinearObjective) -> str | None:
+    """Say why not, where the rows that stay are of fewer classes than the model has and an intercept is free."""
+    if not rest.loss.cross_entropy or (rest.strength and rest.penalised.all()):
+        return None
+    left = np.unique(rest.y[rest.kept])
+    if len(left) == max(rest.classes, 2):
+        return None
+    return (
+        f"the rows that stay have {len(left)} of {max(rest.classes, 2)} classes, so the best intercept is infinite; no "
+        "model can be fitted to them"
+    )
+
+
+def _escaped(rest: LinearObjective, run: NewtonRun) -> str | None:
+    """Say why not, where the steps went on towards infinity, or to nowhere."""
+    shift = float(np.abs(rest.features[rest.kept] @ run.left).max(initial=0.0))
+    if not np.isfinite(run.theta).all() or not np.isfinite(shift):
+        return "the Newton steps left the finite numbers"
+    if rest.strength == 0 and rest.loss.cross_entropy and shift > ESCAPING_SHIFT:
+        return (
+            f"after {run.steps} Newton steps another one would still move a logit by {shift:.2g}: the rows that stay are "
+            "separable and nothing is penalised, so the best parameters are infinite; fit with an L2 penalty"
+        )
+    return None
+
+
+def _verdict(run: NewtonRun, bound: float, touched: bool) -> tuple[str, str, bool]:
+    steps = f"{run.steps} Newton steps" if run.steps != 1 else "1 Newton step"
+    norm = f"gradient norm {run.gradient_norms[-1]:.1e} on the rows that stay"
+    if not touched:
+        return "estimated", f"the model was left as it was: the forgotten rows pull on no parameter ({norm})", False
+    if np.isfinite(bound) and run.converged:
+        return (
+            "certified",
+            (
+                f"{steps}, {norm}: the parameters are within {bound:.1e} of the best fit to the rows that stay, features "
+                "held fixed"
+            ),
+            True,
+        )
+    if run.converged:
+        return "estimated", f"{steps}, {norm}; no bound is known for this loss", False
+    return (
+        "estimated",
+        f"{steps}, then no step lessened the loss: {norm}, above the tolerance {run.tolerance:.1e}",
+        False,
+    )
+
+
+def _metrics(
+    request: Request,
+    objective: LinearObjective,
+    rest: LinearObjective,
+    theta: Floats,
+    stored: Floats,
+    run: NewtonRun,
+    bound: float,
+    seconds: float,
+) -> dict[str, Any]:
+    return {
+        "source_rows": sum(map(len, request.rows.values())),
+        "source_rows_not_in_training": sum(request.untrained.values()),
+        "forgotten": len(request.samples),
+        "retained": rest.count,
+        "newton_steps": run.steps,
+        "gradient_norms": list(run.gradient_norms),
+        "tolerance": run.tolerance,
+        "parameter_bound": bound,
+        "parameter_change": float(np.linalg.norm(stored - theta)),
+        "forget_loss_before": mean_loss(objective, theta, request.samples),
+        "forget_loss_after": mean_loss(objective, stored, request.samples),
+        "seconds": seconds,
+    }
+
+
+def _influence(
+    objective: LinearObjective, request: Request, theta: Floats, stored: Floats, run: NewtonRun
+) -> tuple[float, float]:
+    features = objective.features[request.samples]
+    target = features @ (run.theta - run.left)
+    return logit_distance(features @ theta, target), logit_distance(features @ stored, target)
+
+
+def _refused(request: Request, reason: str, objective: LinearObjective, rest: LinearObjective) -> UnlearningResult:
+    metrics = {"forgotten": len(request.samples), "retained": rest.count}
+    report = _report(request, metrics, "refused", reason, verified=False, inplace=False)
+    return UnlearningResult(None, False, np.nan, np.nan, metrics, "refused", reason, report)
+
+
+def _report(
+    request: Request, metrics: dict[str, Any], verdict: str, why: str, verified: bool, inplace: bool
+) -> dict[str, Any]:
+    return {
+        "action": "unlearning",
+        "asked": request.asked,
+        "source_rows": {name: rows.tolist() for name, rows in request.rows.items()},
+        "source_rows_not_in_training": dict(request.untrained),
+        "training_rows": request.samples.tolist(),
+        "method": "Newton steps on the objective of the rows that stay",
+        "held_fixed": "features, as the pipeline fitted to all rows computes them",
+        "model_changed": "in place" if inplace else "a copy",
+        "verdict": verdict,
+        "why": why,
+        "verified": verified,
+        "metrics": dict(metrics),
+    }
