@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -49,7 +49,8 @@ class Param(Value):
 class Op:
     """One step: a structural op, the library function that computes it, its operands and attributes, and its result.
 
-    `rule` is the index map of this op alone, for structural ops that have none (`opaque`).
+    `rule` is the index map of this op alone, for structural ops that have none (`opaque`). `native` is the framework's own
+    call, operands in, result out, for payloads whose arguments have no text; a program read from text has none.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class Op:
         dtype: str | None = None,
         location: Location | None = None,
         rule: LineageRule | None = None,
+        native: Callable[..., Any] | None = None,
     ) -> None:
+        self.native = native
         self.definition = definition
         self.operands = tuple(operands)
         self.attrs = dict(attrs or {})
@@ -93,9 +96,8 @@ class Op:
 
     def with_operands(self, operands: Sequence[Value]) -> Op:
         """The same op over other operands of fitting types."""
-        return Op(
-            self.definition, operands, self.attrs, self.payload, payload_dtype(self.result.type), self.location, self.rule
-        )
+        dtype = payload_dtype(self.result.type)
+        return Op(self.definition, operands, self.attrs, self.payload, dtype, self.location, self.rule, self.native)
 
     @cached_property
     def reads(self) -> tuple[Read, ...]:

@@ -13,7 +13,7 @@ from traceprop.ir.ops import LineageRule
 from traceprop.ir.types import Type
 from traceprop.passes.rewrite import AbstractPass, over
 
-_Key = tuple[str, str | None, tuple[Value, ...], Hashable, Type, LineageRule | None]
+_Key = tuple[str, str | None, tuple[Value, ...], Hashable, Type, LineageRule | None, Hashable]
 
 
 class CSE(AbstractPass):
@@ -43,7 +43,7 @@ class CSE(AbstractPass):
 
 def _key(op: Op) -> _Key:
     attrs = tuple((name, _hashable(value)) for name, value in sorted(op.attrs.items()))
-    return (op.definition.name, op.payload, op.operands, attrs, op.result.type, op.rule)
+    return (op.definition.name, op.payload, op.operands, attrs, op.result.type, op.rule, op.native)
 
 
 def _hashable(value: Any) -> Hashable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,7 +96,8 @@ def generate(program: Program) -> Code:
         else:
             name = f"v{number}"
             number += 1
-            text = _EMIT[op.definition](op, [writer.names[value] for value in op.operands], writer)
+            emit = _EMIT[op.definition] if op.native is None else _native
+            text = emit(op, [writer.names[value] for value in op.operands], writer)
             if op.definition is constant and not isinstance(op.attrs["value"], np.ndarray):
                 writer.names[op.result] = text
             else:
@@ -251,6 +253,13 @@ def _broadcast(op: Op, operands: list[str], writer: _Writer) -> str:
 def _iota(op: Op, operands: list[str], writer: _Writer) -> str:
     writer.scope["numpy_arange"] = np.arange
     return f"numpy_arange({op.attrs['size']})"
+
+
+def _native(op: Op, operands: list[str], writer: _Writer) -> str:
+    """The framework's own call, under the payload's name and a number of its own."""
+    name = f"{re.sub(r'[^a-z0-9]+', '_', (op.payload or op.definition.name).lower())}_{len(writer.scope)}"
+    writer.scope[name] = op.native
+    return f"{name}({', '.join(operands)})"
 
 
 def _no_rule(op: Op, operands: list[str], writer: _Writer) -> str:

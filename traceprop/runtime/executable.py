@@ -16,6 +16,7 @@ from traceprop.ir.executor import Outcome
 from traceprop.passes.optimize.instrument import captured_values
 from traceprop.passes.pipeline import Pipeline, default_pipeline
 from traceprop.runtime.codegen import generate
+from traceprop.runtime.worlds import entered
 
 _numbers = itertools.count()
 
@@ -27,7 +28,9 @@ class Executable:
     it gives plain values.
     """
 
-    def __init__(self, program: Program, record: bool, passes: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self, program: Program, record: bool, passes: Sequence[Any] | None = None, world: str = "numpy"
+    ) -> None:
         self.traced = program
         self.records = record
         self.pipeline: Pipeline = default_pipeline(record, passes)
@@ -36,14 +39,14 @@ class Executable:
         code = generate(self.program)
         self.code = code.source
         self._op_of_line = code.op_of_line
-        self._slots = code.slots
         self._file = f"<traceprop {program.name} {next(_numbers)}>"
         self._executed = sum(not op.definition.effect for op in self.program.ops)
         linecache.cache[self._file] = (len(self.code), None, self.code.splitlines(True), self._file)
         weakref.finalize(self, linecache.cache.pop, self._file, None)
         scope = dict(code.scope)
         exec(compile(code.source, self._file, "exec"), scope)  # our own text: names come from tables, values by repr
-        self._function = scope[next(line for line in code.source.split("(")).removeprefix("def ")]
+        function = scope[code.source.split("(", 1)[0].removeprefix("def ")]
+        self._function = entered(function, self.program, len(self._kept), world)
 
     def __call__(self, *values: Any) -> Any:
         results = self.run(values).results

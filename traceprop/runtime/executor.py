@@ -19,15 +19,12 @@ class LocalExecutor:
 
     def compile(self, program: Program, options: Mapping[str, Any]) -> Executable:
         """The executable for a program: recording or not, with these passes."""
-        record, passes = options.get("granularity") is not None, options.get("passes")
+        chosen = (options.get("granularity") is not None, options.get("passes"), options.get("world", "numpy"))
         with self._lock:
-            known: list[tuple[bool, Any, Executable]] = program.memo.setdefault("executables", [])
-            for recording, chosen, executable in known:
-                if recording == record and chosen == passes:
-                    return executable
-            executable = Executable(program, record, passes)
-            known.append((record, passes, executable))
-            return executable
+            known: dict[Any, Executable] = program.memo.setdefault("executables", {})
+            if chosen not in known:
+                known[chosen] = Executable(program, *chosen)
+            return known[chosen]
 
     def run(self, program: Program, inputs: Sequence[Any], options: Mapping[str, Any]) -> Outcome:
         """Runs a program on one concrete input per parameter."""

@@ -34,6 +34,8 @@ class Source(ABC):
     path: str | None = None
     n_rows: int
     columns: tuple[str, ...] | None = None
+    world: str = "numpy"
+    """The library that the data came from: `"numpy"`, `"jax"` or `"torch"`."""
     placeholder: bool = False
     """Stands for a source that was not given; it has no rows."""
 

@@ -13,6 +13,7 @@ from traceprop.tracing import indexing
 from traceprop.tracing import numpy as front
 from traceprop.tracing.lazy import Lazy, _no_data
 from traceprop.tracing.trace import Size
+from traceprop.tracing.worlds import to_numpy, to_world
 
 
 class LazyArray(np.lib.mixins.NDArrayOperatorsMixin, Lazy):
@@ -69,12 +70,16 @@ class LazyArray(np.lib.mixins.NDArrayOperatorsMixin, Lazy):
     # -- what it gives ------------------------------------------------------------------------------------------------
 
     def compute(self) -> np.ndarray:
-        """Runs what this value needs, once, and gives a plain array that is the caller's own to write to."""
-        return np.array(self._plain())
+        """Runs what this value needs, once, and gives a plain array that is the caller's own to write to.
+
+        The result of a JAX or PyTorch function, and a source made from their arrays, is an array of that library.
+        """
+        plain = np.array(self._plain())
+        return plain if self.world == "numpy" else to_world(plain, self.world)
 
     def numpy(self) -> np.ndarray:
-        """The same as `compute()`."""
-        return self.compute()
+        """The value as a NumPy array."""
+        return np.array(self._plain())
 
     def to_numpy(self, dtype: Any = None) -> LazyArray:
         """Itself, or converted to `dtype`: a column of a table is an array already."""
@@ -82,7 +87,7 @@ class LazyArray(np.lib.mixins.NDArrayOperatorsMixin, Lazy):
 
     def _plain(self) -> np.ndarray:
         value = self.concrete()
-        return value if isinstance(value, np.ndarray) else np.asarray(getattr(value, "to_numpy", lambda: value)())
+        return value if isinstance(value, np.ndarray) else to_numpy(getattr(value, "to_numpy", lambda: value)())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.trace is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from traceprop.errors import TraceError
-from traceprop.ir import Dim, Param, Program, symbol
+from traceprop.ir import Dim, Param, Program, Value, symbol
 from traceprop.ir.executor import AbstractExecutor
 from traceprop.ir.expr import substitute
 from traceprop.passes.optimize.freeze import Freeze, fitted_values
@@ -20,11 +21,12 @@ from traceprop.sources import Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.fitted import Fitted
 from traceprop.tracing.granularity import checked, get_granularity
-from traceprop.tracing.inputs import abstract, as_input, is_argument, rows_of, type_of
+from traceprop.tracing.inputs import abstract, as_input, is_argument, rows_of, source_id_of, type_of
 from traceprop.tracing.lazy import Lazy, parameter_name
 from traceprop.tracing.purity import closure_key, random_guarded
 from traceprop.tracing.structure import flatten, rebuild
 from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, tracing
+from traceprop.tracing.worlds import world_of
 
 _UNSET: Any = object()
 
@@ -118,21 +120,24 @@ class TracedFunction:
     def _prepare(self, args: Any, kwargs: Any) -> tuple[Traced, Call]:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        leaves = [leaf for name, value in bound.arguments.items() for leaf in flatten(value, name, is_argument)]
+        leaves = _leaves(bound)
         inputs = [as_input(name, value) for name, value in leaves]
-        key = (closure_key(self.function), _structure(bound.arguments), *map(abstract, inputs))
+        world = world_of(self.function, (value for _, value in leaves))
+        key = (world, closure_key(self.function), _structure(bound.arguments), *map(abstract, inputs))
         with self._lock:
             for traced in self._traces.get(key, ()):
                 if _fits(traced.program.params, inputs):
                     break
             else:
-                traced = self._trace(bound, inputs)
+                traced = self._trace(bound, inputs, world)
                 self._traces.setdefault(key, []).append(traced)
         given = [value for value in inputs if isinstance(value, (Source, Lazy))]
-        options = {"granularity": self.granularity, "passes": self.passes}
+        options = {"granularity": self.granularity, "passes": self.passes, "world": world}
         return traced, Call(traced.program, [*given, *traced.captured], self.executor, options)
 
-    def _trace(self, bound: inspect.BoundArguments, inputs: list[Any]) -> Traced:
+    def _trace(self, bound: inspect.BoundArguments, inputs: list[Any], world: str) -> Traced:
+        if world != "numpy":
+            return self._trace_world(bound, inputs, world)
         replaced: dict[str, Dim] = {}
         for _ in range(64):
             try:
@@ -167,6 +172,37 @@ class TracedFunction:
         program = Program(self.function.__name__, tuple(trace.params), tuple(trace.ops), returns)
         return Traced(program, result, tuple(trace.inputs))
 
+    def _trace_world(self, bound: inspect.BoundArguments, inputs: list[Any], world: str) -> Traced:
+        """Through the front end of another library, which runs the function on its own abstract arrays."""
+        front = importlib.import_module(f"traceprop.tracing.{world}")
+        params = [
+            Param(parameter_name(name), type_of(given, rows_of(given) or 0), source_id_of(given))
+            if isinstance(given, (Source, Lazy))
+            else None
+            for (name, _), given in zip(_leaves(bound), inputs, strict=True)
+        ]
+
+        def call(arrays: list[Any]) -> Any:
+            given = iter(arrays)
+            leaves = iter(value if param is None else next(given) for value, param in zip(inputs, params, strict=True))
+            arguments = {key: rebuild(v, lambda _: next(leaves), is_argument) for key, v in bound.arguments.items()}
+            again = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]
+            return self.function(*again.args, **again.kwargs)
+
+        present = [param for param in params if param is not None]
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        ops, result = front.trace(name, call, present)
+        marker = Trace(name, {})
+        result = rebuild(
+            result, lambda leaf: Lazy.of(leaf, trace=marker) if isinstance(leaf, Value) else leaf, _is_leaf_of_result
+        )
+        outputs = [leaf.value for _, leaf in flatten(result, "", _is_leaf_of_result) if isinstance(leaf, Lazy)]
+        return Traced(Program(name, tuple(present), tuple(ops), tuple(dict.fromkeys(outputs))), result, ())
+
+
+def _leaves(bound: inspect.BoundArguments) -> list[tuple[str, Any]]:
+    return [leaf for key, value in bound.arguments.items() for leaf in flatten(value, key, is_argument)]
+
 
 def _is_leaf_of_result(value: Any) -> bool:
     return not isinstance(value, (tuple, list, dict))
@@ -191,7 +227,7 @@ def _parameters(
     bound: inspect.BoundArguments, inputs: list[Any], replaced: Mapping[str, Dim]
 ) -> tuple[list[Param | None], dict[str, int]]:
     """A parameter per source or lazy argument, its rows a symbol (or what a retrace put in its place); and the hints."""
-    names = [name for key, value in bound.arguments.items() for name, _ in flatten(value, key, is_argument)]
+    names = [name for name, _ in _leaves(bound)]
     params: list[Param | None] = []
     hints: dict[str, int] = {}
     for name, given in zip(names, inputs, strict=True):
@@ -205,9 +241,7 @@ def _parameters(
         dim: Dim = 1 if rows == 1 else substitute(symbol(letter), replaced)
         if rows is not None:
             hints[letter] = rows
-        params.append(
-            Param(parameter_name(name), type_of(given, dim), given.id if isinstance(given, Source) else given.source_id)
-        )
+        params.append(Param(parameter_name(name), type_of(given, dim), source_id_of(given)))
     return params, hints
 
 

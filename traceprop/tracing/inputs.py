@@ -10,6 +10,7 @@ import numpy as np
 from traceprop.ir import Dim, Type, symbol
 from traceprop.sources import ArraySource, FrameSource, Source
 from traceprop.tracing.lazy import Lazy, with_dims
+from traceprop.tracing.worlds import to_numpy, world_of_value
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None))
 
@@ -38,7 +39,11 @@ def as_input(name: str, value: Any) -> Any:
         if getattr(value, "ndim", len(getattr(value, "shape", (0, 0)))) == 1:  # a column of a dataframe
             return ArraySource(value, name, name)
         return FrameSource(value, name)
-    return ArraySource(value, name, name) if hasattr(value, "__array__") else value
+    if not hasattr(value, "__array__"):
+        return value
+    source = ArraySource(to_numpy(value), name, name)
+    source.world = world_of_value(value)
+    return source
 
 
 def type_of(given: Any, rows: Dim) -> Type:
@@ -54,13 +59,18 @@ def rows_of(given: Any) -> int | None:
     return given.n_rows if isinstance(given, Source) else (*given.known_shape(), None)[0]
 
 
+def source_id_of(given: Any) -> str | None:
+    """The id of the source that an input is, if it is one."""
+    return given.id if isinstance(given, Source) else given.source_id
+
+
 def abstract(given: Any) -> Hashable:
     """What of an argument must be the same for a trace to be used again; its number of rows is looked at apart."""
     if isinstance(given, (Source, Lazy)):
         return (
             type_of(given, symbol("N")),
             rows_of(given) == 1,
-            given.id if isinstance(given, Source) else given.source_id,
+            source_id_of(given),
         )
     try:
         hash(given)

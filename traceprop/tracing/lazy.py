@@ -74,6 +74,14 @@ class Lazy:
         return self.value.type
 
     @property
+    def world(self) -> str:
+        """The library whose arrays `.compute()` gives: `"numpy"`, `"jax"` or `"torch"`."""
+        source = self.source
+        if source is not None:
+            return source.world
+        return "numpy" if self._call is None else str(self._call.options.get("world", "numpy"))
+
+    @property
     def source(self) -> Source | None:
         """The source that this value is, if it is one."""
         return self.inputs.get(self.value) if isinstance(self.value, Param) and self._call is None else None  # type: ignore[call-overload]
