@@ -12,10 +12,12 @@ from traceprop.ir.ops import OpDef, Signature
 from traceprop.ir.types import ArrayType, Field, TableType, Type, dtype_name, numpy_dtype
 
 gather = OpDef(
-    "gather", "Takes the positions that `%index` holds along `{axis=0}`. A position below zero counts from the end."
+    "gather",
+    "Takes the positions that `%index` holds along `{axis=0}`; with `{along=True}` every cell looks up its own, in an index of"
+    " the result's shape. A position below zero counts from the end.",
 )
-filter = OpDef("filter", "The positions at which a boolean array is true, `{size=K}` of them, in order.")
-sort = OpDef("sort", "The stable permutation that sorts the operand along `{axis=0}`.")
+filter = OpDef("filter", "The positions at which a boolean array is true, `{size=K}` of them, in order.", "never")
+sort = OpDef("sort", "The stable permutation that sorts the operands, first key first, along `{axis=0}`.")
 concat = OpDef(
     "concat",
     "Operands one after another along `{axis=0}`; along axis 1 a table takes columns, arrays among them under `names`.",
@@ -33,6 +35,10 @@ def _gather_type(sig: Signature) -> Type:
             fields = tuple(replace(field, nullable=False) for field in fields)
         return TableType(fields, index.dims[0])
     k = sig.attrs["axis"]
+    if sig.attrs.get("along"):
+        if operand.dims[:k] + operand.dims[k + 1 :] != index.dims[:k] + index.dims[k + 1 :]:
+            raise TypeRuleError(f"an index {index} does not lie along axis {k} of {operand}")
+        return ArrayType(operand.dtype, index.dims)
     return ArrayType(operand.dtype, (*operand.dims[:k], *index.dims, *operand.dims[k + 1 :]))
 
 
@@ -42,6 +48,8 @@ def _gather_reads(op: Op) -> tuple[Read, ...]:
     operand, index = op.operands
     k = op.attrs.get("axis", 0)
     names = axes(op.result.rank)
+    if op.attrs.get("along"):
+        return (Read(operand, (*names[:k], Look(index, names), *names[k + 1 :])), Read(index, names, Kind.CONTROL))
     at = names[k : k + index.rank]
     return (
         Read(operand, (*names[:k], Look(index, at), *names[k + index.rank :])),
@@ -57,32 +65,32 @@ def _filter_type(sig: Signature) -> Type:
     return ArrayType("i64", (sig.attrs["size"],))
 
 
-def _decided_by(op: Op) -> tuple[Read, ...]:
+def _decided_by(op: Op) -> list[Read]:
     """The own cell of each chosen position is its control; all the others decided where it landed."""
-    (operand,) = op.operands
     along = op.attrs.get("axis", 0)
     names = axes(op.result.rank)
-    own = tuple(Look(op.result, names) if k == along else names[k] for k in range(operand.rank))
-    others = tuple(Full() if k == along else names[k] for k in range(operand.rank))
-    return (Read(operand, own, Kind.CONTROL), Read(operand, others, Kind.ORDER))
+    own = tuple(Look(op.result, names) if k == along else name for k, name in enumerate(names))
+    others = tuple(Full() if k == along else name for k, name in enumerate(names))
+    return [read for key in op.operands for read in (Read(key, own, Kind.CONTROL), Read(key, others, Kind.ORDER))]
 
 
 @filter.reads
-def _filter_reads(op: Op) -> tuple[Read, ...]:
+def _filter_reads(op: Op) -> list[Read]:
     """(i) <- %mask[result[i]] (control), %mask[*] (order)"""
     return _decided_by(op)
 
 
 @sort.types
 def _sort_type(sig: Signature) -> Type:
-    (keys,) = sig.operands
-    if not isinstance(keys, ArrayType) or not 0 <= sig.attrs["axis"] < len(keys.dims):
-        raise TypeRuleError(f"cannot sort {keys} along axis {sig.attrs['axis']}")
-    return ArrayType("i64", keys.dims)
+    first = sig.operands[0]
+    for keys in sig.operands:
+        if not isinstance(keys, ArrayType) or not 0 <= sig.attrs["axis"] < len(keys.dims) or keys.dims != first.dims:
+            raise TypeRuleError(f"cannot sort {keys} along axis {sig.attrs['axis']}")
+    return ArrayType("i64", first.dims)
 
 
 @sort.reads
-def _sort_reads(op: Op) -> tuple[Read, ...]:
+def _sort_reads(op: Op) -> list[Read]:
     """(i) <- %keys[result[i]] (control), %keys[*] (order)"""
     return _decided_by(op)
 

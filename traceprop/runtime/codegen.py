@@ -214,6 +214,9 @@ def _item(item: Any) -> str:
 def _gather(op: Op, operands: list[str], writer: _Writer) -> str:
     if isinstance(op.operands[0].type, TableType):
         return f"{writer.function('table.take')}({operands[0]}, {operands[1]})"
+    if op.attrs.get("along"):
+        writer.scope["numpy_take_along_axis"] = np.take_along_axis
+        return f"numpy_take_along_axis({operands[0]}, {operands[1]}, {op.attrs['axis']})"
     return f"{operands[0]}[{':, ' * op.attrs['axis']}{operands[1]}]"
 
 

@@ -359,9 +359,11 @@ def _argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, sta
 
 
 def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
-    if _rank(a) != 1:
-        _unknown("numpy.sort of an array with more than one axis")
-    return emit(gather, [a, _argsort(a, axis)], {"axis": 0})
+    if axis is None:
+        a, axis = _ravel(a), 0
+    (along,) = _axes(axis, _rank(a))
+    lies_along = {"along": True} if _rank(a) > 1 else {}
+    return emit(gather, [a, _argsort(a, along)], {"axis": along, **lies_along})
 
 
 def _flatnonzero(a: Any) -> Any:
