@@ -9,19 +9,16 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-KERNELS = sorted(Path("traceprop/passes/kernels").glob("_*.pyx"))
-
-setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                ".".join(kernel.with_suffix("").parts), [kernel.as_posix()], extra_compile_args=["-O3"], optional=True
-            )
-            for kernel in KERNELS
-        ],
-        build_dir="build/cython",
-        language_level=3,
-    )
-    if KERNELS
-    else [],
+sources = sorted(Path("traceprop/passes/kernels").glob("_*.pyx"))
+kernels = cythonize(
+    [
+        Extension(".".join(source.with_suffix("").parts), [source.as_posix()], extra_compile_args=["-O3"])
+        for source in sources
+    ],
+    build_dir="build/cython",
+    language_level=3,
 )
+for kernel in kernels:
+    kernel.optional = True  # set here, because cythonize drops it
+
+setup(ext_modules=kernels)
