@@ -129,13 +129,14 @@ def told(csv: Path) -> dict[str, Any]:
         "most_helpful": [{**entry, "influence_score": 0.5}],
     }
     model = ComparedModel(HOSTILE, 0.5, 0.8, 0.1, 0.01, HOSTILE)
-    comparison = Comparison([model, model], {"rows_removed": 2.0}, [(HOSTILE, HOSTILE, HOSTILE)])
+    comparison = Comparison([model, model], {"rows_removed": 2.0}, [HOSTILE], [(HOSTILE, HOSTILE, HOSTILE)])
     report["correction"] = {
         "verdict": "exact",
         "why": HOSTILE,
         "metrics": {},
         "models": [{"name": m.name, "probability": 0.5, "accuracy": 0.8, "forgotten_loss": 0.1, "seconds": 0.01,
                     "note": m.note} for m in comparison.models],
+        "targets": [HOSTILE],
         "distances": [list(fact) for fact in comparison.distances],
         "figures": dict(comparison.figures),
     }  # fmt: skip

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from traceprop.demo.abridge import changes, op_rows
+from traceprop.demo.columns import line_table
 from traceprop.demo.files import Files
 from traceprop.demo.forgetting import Forgotten
 from traceprop.demo.preparing import Prepared
 from traceprop.demo.question import Question, Trained
-from traceprop.demo.reporting import distances, model_rows
+from traceprop.demo.reporting import TARGETS, distances, model_rows
 
 IR_HEAD, IR_TAIL = 13, 5
 
@@ -50,6 +53,19 @@ class Show:
         """Print a line of prose; rich markup is on."""
         self.console.print(f"  {text}", highlight=False)
 
+    def table(
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        flexible: Sequence[int],
+        styles: Sequence[str] = (),
+        right: Sequence[int] = (),
+        title: str | None = None,
+    ) -> None:
+        """Print a table of one line per row, indented, with its flexible columns cut to what there is room for."""
+        made = line_table(head, rows, self.console.width - 2, flexible, styles, right, title)
+        self.console.print(Padding(made, (0, 0, 0, 2)))
+
     def start(self) -> None:
         """Print what the demo is about."""
         self.console.print(
@@ -73,17 +89,11 @@ class Show:
         """Step 2."""
         self.heading(2, "The preparation, traced to a program: behind every line, the cells that it reads")
         rows = op_rows(prepared.traced)
-        table = Table(box=None, padding=(0, 1), header_style="dim")
-        table.add_column("op", no_wrap=True, overflow="ellipsis", max_width=44)
-        table.add_column("cells that it reads", no_wrap=True, overflow="ellipsis")
-        table.add_column("your line", no_wrap=True, min_width=17)
-        for op, cells, where in rows[:IR_HEAD]:
-            table.add_row(Text(op), Text(cells, style="cyan"), Text(where, style="dim"))
+        shown = rows
         if len(rows) > IR_HEAD + IR_TAIL:
-            table.add_row(Text(f"... {len(rows) - IR_HEAD - IR_TAIL} more ...", style="dim"))
-        for op, cells, where in rows[max(IR_HEAD, len(rows) - IR_TAIL) :]:
-            table.add_row(Text(op), Text(cells, style="cyan"), Text(where, style="dim"))
-        self.console.print(table)
+            gap = (f"... {len(rows) - IR_HEAD - IR_TAIL} more ...", "", "")
+            shown = [*rows[:IR_HEAD], gap, *rows[-IR_TAIL:]]
+        self.table(("op", "cells that it reads", "your line"), shown, flexible=(0, 1), styles=("", "cyan", "dim"))
         changed = changes(prepared.traced, prepared.optimized)
         self.say(f"passes: {len(rows)} ops before, {len(op_rows(prepared.optimized))} after")
         for sign, op in changed[:IR_HEAD]:
@@ -129,47 +139,57 @@ class Show:
             f"[bold green]{escape(question.truth)}[/], which it gave {100 * question.probability:.1f} %"
         )
         result = question.result
-        self.say(f"influence of every training row on that: [bold]{result.verdict}[/] [dim]{escape(result.why)}[/]")
-        table = Table(title="The ten rows that hurt the right answer most", title_justify="left", title_style="bold")
-        for name, justify in (
-            ("influence", "right"),
-            ("file", "left"),
-            ("line", "right"),
-            ("text of that line", "left"),
-        ):
-            table.add_column(name, justify=justify, no_wrap=name != "file", overflow="ellipsis")  # type: ignore[arg-type]
-        for entry in entries:
-            file = str(entry["file"]).rsplit("/", 1)[-1]
-            table.add_row(f"{entry['influence_score']:+.4f}", file, str(entry["line"]), Text(entry["text"] or ""))
-        self.console.print(table)
-        table = Table(
-            title="The steps that those rows went through", title_justify="left", title_style="bold", box=None
+        self.say(f"influence of every training row on that: [bold]{result.verdict}[/] [dim]({escape(result.why)})[/]")
+        self.console.print()
+        self.table(
+            ("influence", "file", "line", "text of that line"),
+            [
+                (f"{entry['influence_score']:+.4f}", Path(entry["file"]).name, str(entry["line"]), entry["text"] or "")
+                for entry in entries
+            ],
+            flexible=(3,),
+            styles=("bold red", "cyan", "cyan", ""),
+            right=(0, 2),
+            title="The ten rows that hurt the right answer most",
         )
-        table.add_column("your line", no_wrap=True, min_width=15)
-        table.add_column("what it says", no_wrap=True, overflow="ellipsis", style="dim")
-        table.add_column("steps", no_wrap=True, overflow="ellipsis")
-        for where, code, names in by_line(steps):
-            table.add_row(where, Text(code), Text(names))
-        self.console.print(table)
+        self.console.print()
+        self.table(
+            ("your line", "what it says", "steps"),
+            by_line(steps),
+            flexible=(1, 2),
+            styles=("cyan", "", "dim"),
+            title="The steps that those rows went through",
+        )
 
     def forgetting(self, forgotten: Forgotten) -> None:
         """Step 6."""
         self.heading(6, f"The {len(forgotten.rows)} worst rows of {forgotten.office}, taken out of the model")
-        self.say(f"[bold]{forgotten.result.verdict}[/] [dim]{escape(forgotten.result.why)}[/]")
-        table = Table()
-        for name in ("model", "right answer gets", "held-out rows right", "loss on removed rows", "time"):
-            table.add_column(name, justify="left" if name == "model" else "right")
-        for name, note, judged in model_rows(forgotten):
-            table.add_row(
-                f"[bold]{name}[/]\n[dim]{escape(note)}[/]",
-                f"{100 * judged.probability:.2f} %",
-                f"{100 * judged.accuracy:.2f} %",
-                f"{judged.forgotten_loss:.4f}",
-                f"{1000 * judged.seconds:.0f} ms",
-            )
-        self.console.print(table)
-        for name, value, meaning in distances(forgotten):
-            self.say(f"{name}: [bold]{value}[/] [dim]{escape(meaning)}[/]")
+        self.say(f"[bold]{forgotten.result.verdict}[/] [dim]({escape(forgotten.result.why)})[/]")
+        self.table(
+            ("model", "", "right answer", "held-out", "loss, removed", "time"),
+            [
+                (
+                    name,
+                    note,
+                    f"{100 * judged.probability:.2f} %",
+                    f"{100 * judged.accuracy:.2f} %",
+                    f"{judged.forgotten_loss:.4f}",
+                    f"{1000 * judged.seconds:.0f} ms",
+                )
+                for name, note, judged in model_rows(forgotten)
+            ],
+            flexible=(1,),
+            styles=("bold", "dim", "bold", "", "", ""),
+            right=(2, 3, 4, 5),
+        )
+        self.console.print()
+        self.table(
+            ("corrected model against", *TARGETS, "right"),
+            distances(forgotten),
+            flexible=(0,),
+            styles=("", "bold", "bold", "dim"),
+            right=(1, 2, 3),
+        )
 
     def answer(self, sentences: list[str], html: str, json: str) -> None:
         """Step 7, and the answer."""

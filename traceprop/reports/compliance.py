@@ -97,7 +97,7 @@ def compliance_report(
         "data": sections.data_section(view, _shape(tensor)),
         "steps": sections.step_section(view),
         "prediction": sections.prediction_section(prediction),
-        "attribution": sections.attribution_section(attribution, view, top_k),
+        "attribution": sections.attribution_section(attribution, top_k),
         "followed": None,
         "correction": sections.correction_section(unlearning, comparison),
         "program": str(view.program),

@@ -125,25 +125,15 @@ def prediction_section(prediction: Prediction | None) -> dict[str, Any] | None:
     return None if prediction is None else {**asdict(prediction), "row": dict(prediction.row)}
 
 
-def attribution_section(result: AttributionResult | None, view: View, k: int) -> dict[str, Any] | None:
+def attribution_section(result: AttributionResult | None, k: int) -> dict[str, Any] | None:
     """The rows that hurt the right answer most, and those that help it most, each with the text of its line."""
     if result is None:
         return None
     section: dict[str, Any] = {"verdict": result.verdict, "why": result.why}
     if result.verdict != "refused":
-        section["most_harmful"] = with_text(result.most_harmful(k), view)
-        section["most_helpful"] = with_text(result.top(k), view)
+        section["most_harmful"] = [plain(entry) for entry in result.most_harmful(k)]
+        section["most_helpful"] = [plain(entry) for entry in result.top(k)]
     return section
-
-
-def with_text(entries: list[dict[str, Any]], view: View) -> list[dict[str, Any]]:
-    """Return ranked rows with the text of the line that each came from."""
-    texts: dict[tuple[str, int], str | None] = {}
-    for source_id in {entry["source_id"] for entry in entries if entry["source_id"] in view.sources()}:
-        rows = [entry["row"] for entry in entries if entry["source_id"] == source_id]
-        for location in view.source(source_id).describe_rows(np.asarray(rows, dtype=np.int64)):
-            texts[source_id, int(location.row)] = location.text
-    return [{**plain(entry), "text": texts.get((entry["source_id"], int(entry["row"])))} for entry in entries]
 
 
 def correction_section(result: UnlearningResult | None, comparison: Comparison | None) -> dict[str, Any] | None:
@@ -161,7 +151,8 @@ def correction_section(result: UnlearningResult | None, comparison: Comparison |
     if comparison is not None:
         section["models"] = [asdict(model) for model in comparison.models]
         section["figures"] = {name: float(value) for name, value in comparison.figures.items()}
-        section["distances"] = [list(fact) for fact in comparison.distances]
+        section["targets"] = list(comparison.targets)
+        section["distances"] = [list(row) for row in comparison.distances]
     return section
 
 

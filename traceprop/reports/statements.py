@@ -52,7 +52,11 @@ def _attribution(report: dict[str, Any], sorted_: dict[str, list[str]]) -> None:
         sorted_["not_covered"].append(f"Which rows influenced the prediction: refused. {attribution['why']}")
         return
     key = "proven" if attribution["verdict"] in PROVEN_VERDICTS else "estimated"
-    sorted_[key].append(f"How much each row influenced the prediction ({attribution['verdict']}). {attribution['why']}")
+    sorted_[key].append(f"Influence, as a number ({attribution['verdict']}): {attribution['why']}.")
+    sorted_["estimated"].append(
+        "What removing one of the rows named would do by itself: influence tells it to first order, with the other rows' "
+        "features as they are."
+    )
 
 
 def _correction(report: dict[str, Any], sorted_: dict[str, list[str]]) -> None:
@@ -63,7 +67,7 @@ def _correction(report: dict[str, Any], sorted_: dict[str, list[str]]) -> None:
         sorted_["not_covered"].append(f"A corrected model: refused. {correction['why']}")
         return
     key = "proven" if correction["verdict"] in PROVEN_VERDICTS else "estimated"
-    sorted_[key].append(f"That the rows are out of the corrected model ({correction['verdict']}). {correction['why']}")
+    sorted_[key].append(f"That the rows are out of the corrected model ({correction['verdict']}): {correction['why']}.")
 
 
 def _measured(report: dict[str, Any], sorted_: dict[str, list[str]]) -> None:

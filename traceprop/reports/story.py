@@ -56,9 +56,15 @@ class ComparedModel:
 class Comparison:
     """Models side by side, and how close the corrected one is to those really retrained.
 
-    `distances` are facts as (name, value, meaning) for reading; figures stand in `figures` under stable names.
+    `figures` has numbers under stable names. `distances` is the same for reading: one row per measure, its name, its
+    value against each of `targets`, and the value that would be right.
     """
 
     models: Sequence[ComparedModel]
     figures: Mapping[str, float]
-    distances: Sequence[tuple[str, str, str]] = ()
+    targets: Sequence[str] = ()
+    distances: Sequence[Sequence[str]] = ()
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.targets) + 2 for row in self.distances):
+            raise ValueError(f"a distance is a name, a value for each of {list(self.targets)}, and the right value")
