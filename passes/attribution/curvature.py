@@ -24,7 +24,7 @@ class Curvature:
     negative
         Whether H has a direction of negative curvature: not a minimum, and no answer below means anything.
     null
-        float64 (p, q): an orthonormal basis of the flat directions of the scaled matrix.
+        float64 (p, q): an orthonormal basis of the flat directions of H itself.
     """
 
     scale: Floats
@@ -50,29 +50,30 @@ class Curvature:
         values, vectors = np.linalg.eigh(scaled)
         threshold = 8 * p * np.finfo(np.float64).eps * max(float(values[-1]), 1.0)
         flat = np.abs(values) <= threshold
+        null, _ = np.linalg.qr(scale[:, None] * vectors[:, flat])
         return Curvature(
-            scale, None, vectors[:, ~flat], values[~flat], vectors[:, flat], negative=bool((values < -threshold).any())
+            scale, None, vectors[:, ~flat], values[~flat], null, negative=bool((values < -threshold).any())
         )
 
     def solve(self, right: Floats) -> Floats:
-        """Give H^-1 right for right (p,) or (p, m)."""
+        """Give H^-1 right for right (p,) or (p, m); where H is flat, the shortest solution."""
         scale: Floats = self.scale if right.ndim == 1 else self.scale[:, None]
         if self.cholesky is not None:
-            solved: Floats = scipy.linalg.cho_solve((self.cholesky, True), scale * right, check_finite=False)
+            solved = scipy.linalg.cho_solve((self.cholesky, True), scale * right, check_finite=False)
         else:
             values = self.values if right.ndim == 1 else self.values[:, None]
             solved = self.vectors @ ((self.vectors.T @ (scale * right)) / values)
-        unscaled: Floats = scale * solved
-        return unscaled
+        result: Floats = scale * solved
+        return result - self.null @ (self.null.T @ result)
 
     def flatness(self, vectors: Floats) -> Floats:
         """Tell how much of each vector (m, p) lies in flat directions: 0 for none of it, 1 for all."""
         if not self.null.shape[1]:
             return np.zeros(len(vectors))
-        scaled = vectors * self.scale
-        length = np.sqrt((scaled**2).sum(axis=1))
-        inside = np.sqrt(((scaled @ self.null) ** 2).sum(axis=1))
-        return inside / np.where(length > 0, length, 1.0)
+        length = np.sqrt((vectors**2).sum(axis=1))
+        inside = np.sqrt(((vectors @ self.null) ** 2).sum(axis=1))
+        share: Floats = inside / np.where(length > 0, length, 1.0)
+        return share
 
 
 def smallest_curvature(hessian: Floats) -> float:

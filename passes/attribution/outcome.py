@@ -17,11 +17,12 @@ def outcome_values(outcome: Outcome, loss: SampleLoss, logits: Floats, y: NDArra
     if outcome == "loss":
         return np.negative(loss.terms(logits, y).loss)
     if logits.shape[1] == 1:
-        return (2.0 * np.asarray(y, dtype=np.float64) - 1.0) * logits[:, 0]
+        binary: Floats = (2.0 * np.asarray(y, dtype=np.float64) - 1.0) * logits[:, 0]
+        return binary
     others, at = _others(logits, y)
     top = others.max(axis=1)
-    rest: Floats = top + np.log(np.exp(others - top[:, None]).sum(axis=1))
-    return np.subtract(logits[at, y], rest, dtype=np.float64)
+    margin: Floats = logits[at, y] - top - np.log(np.exp(others - top[:, None]).sum(axis=1))
+    return margin
 
 
 def outcome_gradients(outcome: Outcome, loss: SampleLoss, logits: Floats, y: NDArray[Any]) -> Floats:
@@ -29,10 +30,11 @@ def outcome_gradients(outcome: Outcome, loss: SampleLoss, logits: Floats, y: NDA
     if outcome == "loss":
         return -loss.terms(logits, y).gradient
     if logits.shape[1] == 1:
-        return (2.0 * np.asarray(y, dtype=np.float64) - 1.0)[:, None]
+        binary: Floats = (2.0 * np.asarray(y, dtype=np.float64) - 1.0)[:, None]
+        return binary
     others, at = _others(logits, y)
     weight = np.exp(others - others.max(axis=1, keepdims=True))
-    gradient = -weight / weight.sum(axis=1, keepdims=True)
+    gradient: Floats = -weight / weight.sum(axis=1, keepdims=True)
     gradient[at, y] = 1.0
     return gradient
 

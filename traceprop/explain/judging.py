@@ -38,6 +38,9 @@ def against_retraining(
     losses = [_losses(objective, at, forgotten) for at in (original, theta, retrained)]
     here = objective.features[forgotten]
     there = rest.features[rest.kept] if test is None else test[0]
+    if objective.loss.cross_entropy and objective.classes > 1:
+        # Softmax sees logits up to a constant, so that is no distance.
+        original, theta, retrained = (at - at.mean(axis=1, keepdims=True) for at in (original, theta, retrained))
     found: dict[str, Any] = {
         "retraining": adapter.retraining,
         "gap_closed": gap_closed(*losses),

@@ -35,7 +35,7 @@ class AttributionResult:
 
     @property
     def verdict(self) -> str:
-        """ "exact", "estimated" or "refused"."""
+        """One of "exact", "estimated" and "refused"."""
         return self.scores.verdict
 
     @property

@@ -141,6 +141,7 @@ def unlearn(
     bound = run.bound + float(np.linalg.norm(stored - run.theta))
     touched = not np.array_equal(stored, theta)
     metrics = _metrics(request, objective, rest, theta, stored, run, bound, seconds)
+    metrics["original_gradient_norm"] = gradient_store.gradient_norm
     before, after = _influence(objective, request, theta, stored, run)
     verdict, why, verified = _verdict(run, bound, touched)
     if verify == "retrain":

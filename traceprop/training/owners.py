@@ -92,7 +92,7 @@ def plain_owners(n: int, source_id: str | None) -> Owners:
 def _every_source(view: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Give the row pairs of all sources behind a value, those of which no row is left included."""
     none = np.empty(0, dtype=np.int64)
-    return {name: (none, none) for name in view.sources()} | view.row_pairs()
+    return dict.fromkeys(view.sources(), (none, none)) | view.row_pairs()
 
 
 def _merged(

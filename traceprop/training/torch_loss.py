@@ -73,10 +73,11 @@ def find_single_loss(
                 continue
             try:
                 losses = single.many(some, targets[:PROBED])
+                value = _of_batch(single, some, targets[:PROBED])
             except (RuntimeError, ValueError, TypeError, IndexError) as error:
                 first = first or error
                 continue
-            _check_batch(single, some, targets[:PROBED], losses)
+            _check_batch(value, losses, some.shape, targets[:PROBED].shape)
             return single
     raise ModelError(
         f"loss(model(x), y) fails on a single sample, with outputs of shape (1, {', '.join(map(str, some.shape[1:]))}) "
@@ -85,22 +86,24 @@ def find_single_loss(
     ) from first
 
 
-def _check_batch(single: SingleLoss, logits: np.ndarray, targets: np.ndarray, losses: np.ndarray) -> None:
+def _of_batch(single: SingleLoss, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Call the loss on several samples at once, as a training loop does."""
     with torch.no_grad():
-        rows = [single.after(torch.from_numpy(row[None])) for row in logits]
-        out = torch.cat([row.reshape(1, *row.shape[1:]) if row.ndim else row.reshape(1) for row in rows])
-        try:
-            value = single.loss(_OUTPUTS[single.outputs](out), torch.from_numpy(targets)).numpy()
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise ModelError(f"loss(model(x), y) takes one sample but fails on {len(logits)}: {error}") from error
+        out = torch.cat([single.after(torch.from_numpy(row[None])) for row in logits])
+        return single.loss(_OUTPUTS[single.outputs](out), torch.from_numpy(targets)).numpy()
+
+
+def _check_batch(value: np.ndarray, losses: np.ndarray, outputs: tuple[int, ...], targets: tuple[int, ...]) -> None:
+    """Raise ModelError unless a batch gives the losses of its samples, their mean or their sum."""
     same = value.size == len(losses) and np.allclose(value.ravel(), losses, rtol=1e-5, atol=1e-8)
     reduced = value.size == 1 and any(
         np.allclose(value.ravel()[0], whole, rtol=1e-5, atol=1e-8) for whole in (losses.mean(), losses.sum())
     )
-    if not same and not reduced:
-        found = f"shape {value.shape}" if value.size > 1 else f"{value.ravel()[0]:.6g}"
-        raise ModelError(
-            f"loss(model(x), y) of {len(logits)} samples gives {found}, which is neither one value per sample "
-            f"nor their mean ({losses.mean():.6g}) or sum ({losses.sum():.6g}); give reduction='none', and outputs "
-            f"{tuple(out.shape)} and targets {targets.shape} that do not broadcast against each other"
-        )
+    if same or reduced:
+        return
+    found = f"shape {value.shape}" if value.size > 1 else f"{value.ravel()[0]:.6g}"
+    raise ModelError(
+        f"loss(model(x), y) of {len(losses)} samples gives {found}, which is neither one value per sample nor their mean "
+        f"({losses.mean():.6g}) or sum ({losses.sum():.6g}); give reduction='none', and outputs {outputs} and targets "
+        f"{targets} that do not broadcast against each other"
+    )
