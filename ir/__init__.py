@@ -1,13 +1,20 @@
 """The typed IR: types, index maps, ops, programs, and their text."""
 
-from traceprop.ir.dump import dump
+from typing import TYPE_CHECKING, Any
+
+from traceprop.ir.dump import constants_of, dump
 from traceprop.ir.expr import Dim, Expr, symbol
+from traceprop.ir.given_map import GivenLook, GivenMap, GivenRead
 from traceprop.ir.graph import Op, Param, Program, Value, ops_behind
 from traceprop.ir.index_map import Bound, Full, Kind, Look, Read, Span
 from traceprop.ir.location import Location
 from traceprop.ir.ops import OpDef
 from traceprop.ir.opset import OPSET
 from traceprop.ir.types import ArrayType, Field, TableType, Type
+from traceprop.ir.verify import verify
+
+if TYPE_CHECKING:
+    from traceprop.ir.parser import parse
 
 __all__ = [
     "OPSET",
@@ -17,6 +24,9 @@ __all__ = [
     "Expr",
     "Field",
     "Full",
+    "GivenLook",
+    "GivenMap",
+    "GivenRead",
     "Kind",
     "Location",
     "Look",
@@ -29,7 +39,19 @@ __all__ = [
     "TableType",
     "Type",
     "Value",
+    "constants_of",
     "dump",
     "ops_behind",
+    "parse",
     "symbol",
+    "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`parse` comes with lark, which only those who parse should load."""
+    if name == "parse":
+        from traceprop.ir.parser import parse
+
+        return parse
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

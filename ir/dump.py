@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from traceprop.ir.expr import Expr
 from traceprop.ir.graph import Op, Param, Program, Value
-from traceprop.ir.index_map import AXIS_NAMES, AxisRead, Kind, Look, Read
+from traceprop.ir.index_map import AXIS_NAMES, AxisRead, Bound, Kind, Look, Read
 from traceprop.ir.location import Location
+from traceprop.ir.words import quote, word
 
 Names = Mapping[Value, str]
+_PLAIN_PAYLOAD = re.compile(r"[\w.:+-]+", re.ASCII)
 
 
 def dump(program: Program, maps: bool = True, locations: bool = True) -> str:
@@ -23,17 +25,19 @@ def dump(program: Program, maps: bool = True, locations: bool = True) -> str:
     params = ", ".join(_param_text(param) for param in program.params)
     types = [str(value.type) for value in program.returns]
     result = types[0] if len(types) == 1 else f"({', '.join(types)})"
-    left = [_op_text(op, names, locations) for op in program.ops]
-    right = [_maps_text(op, names) if maps else "" for op in program.ops]
+    left = [op_text(op, names, locations) for op in program.ops]
+    right = [map_text(op, names) if maps else "" for op in program.ops]
     width = min(max((len(text) for text, lineage in zip(left, right, strict=True) if lineage), default=0), 100)
     lines = [f"  {text:<{width}}  # {m}" if m else f"  {text}" for text, m in zip(left, right, strict=True)]
     returned = ", ".join(names[value] for value in program.returns)
-    return "\n".join([f"func @{program.name}({params}) -> {result} {{", *lines, f"  return {returned}".rstrip(), "}"])
+    return "\n".join(
+        [f"func @{word(program.name)}({params}) -> {result} {{", *lines, f"  return {returned}".rstrip(), "}"]
+    )
 
 
 def value_names(program: Program) -> dict[Value, str]:
     """`%name` for parameters, `%0`, `%1`, … for results, in the order in which they are defined."""
-    names: dict[Value, str] = {param: f"%{param.name}" for param in program.params}
+    names: dict[Value, str] = {param: f"%{word(param.name)}" for param in program.params}
     number = 0
     for op in program.ops:
         if not op.definition.effect:
@@ -44,16 +48,18 @@ def value_names(program: Program) -> dict[Value, str]:
 
 def _param_text(param: Param) -> str:
     origin = f" from {quote(param.source)}" if param.source is not None else ""
-    return f"%{param.name}: {param.type}{origin}{' fitted' if param.fitted else ''}"
+    return f"%{word(param.name)}: {param.type}{origin}{' fitted' if param.fitted else ''}"
 
 
-def _op_text(op: Op, names: Names, locations: bool) -> str:
+def op_text(op: Op, names: Names, locations: bool) -> str:
     attrs = dict(op.attrs)
     payload = op.payload
-    if isinstance(attrs.get("value"), np.ndarray):
+    if op.definition.name == "constant" and isinstance(attrs.get("value"), np.ndarray):
         payload = constant_digest(attrs.pop("value"))
     text = "" if op.definition.effect else f"{names[op.result]}: {op.result.type} = "
-    text += op.definition.name + (f"[{payload}]" if payload else "")
+    text += op.definition.name
+    if payload:
+        text += f"[{payload if _PLAIN_PAYLOAD.fullmatch(payload) else quote(payload)}]"
     text += f"({', '.join(names[value] for value in op.operands)})" if op.operands else ""
     if attrs:
         text += " {" + ", ".join(f"{key}={attr_text(value)}" for key, value in attrs.items()) + "}"
@@ -67,16 +73,17 @@ def _location_text(location: Location) -> str:
     return f"loc({quote(location.file)}:{location.line}{function})"
 
 
-def quote(text: str) -> str:
-    """A string literal of the IR: JSON's."""
-    return json.dumps(text)
-
-
 def constant_digest(value: np.ndarray) -> str:
     """The name of an array in a program's side table: a hash of its dtype, shape and content."""
     content = repr(value.tolist()).encode() if value.dtype == object else np.ascontiguousarray(value).tobytes()
     head = f"{value.dtype.str}{value.shape}".encode()
     return f"sha256:{hashlib.sha256(head + content).hexdigest()[:16]}"
+
+
+def constants_of(program: Program) -> dict[str, np.ndarray]:
+    """The arrays that a program holds, by the names under which its text mentions them: what `parse` needs beside it."""
+    values = (op.attrs.get("value") for op in program.ops if op.definition.name == "constant")
+    return {constant_digest(value): value for value in values if isinstance(value, np.ndarray)}
 
 
 def attr_text(value: Any) -> str:
@@ -85,9 +92,9 @@ def attr_text(value: Any) -> str:
         case bool() | None | int() | Expr():
             return str(value)
         case float():
-            return repr(value)
+            return float.__repr__(value)  # a NumPy float64 is a float that prints otherwise
         case complex():
-            return f"complex({value.real!r}, {value.imag!r})"
+            return f"complex({float(value.real)!r}, {float(value.imag)!r})"
         case str():
             return quote(value)
         case tuple() | list():
@@ -96,19 +103,26 @@ def attr_text(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} cannot be an attribute of an op")
 
 
-def _maps_text(op: Op, names: Names) -> str:
+def map_text(op: Op, names: Names) -> str:
+    """The op's index map, a piece for every part of the result; `inexact` where no rule stands behind it."""
     if op.definition.effect or not op.operands:
         return ""
-    pieces: dict[tuple[object, ...], list[Read]] = {}
-    for read in op.reads:
+    text = reads_text(op.reads, op.result.rank, names)
+    return text if op.exact else f"inexact {text}"
+
+
+def reads_text(reads: Sequence[Read], rank: int, names: Names) -> str:
+    """An index map of a result with `rank` axes: `(i<N, j) <- %a[i, j] | (i>=N, j) <- %b[i-N, j]`."""
+    pieces: dict[tuple[Bound, ...], list[Read]] = {} if reads else {(): []}
+    for read in reads:
         pieces.setdefault(read.where, []).append(read)
-    return " | ".join(_piece_text(op, reads, names) for reads in pieces.values())
+    return " | ".join(_piece_text(where, piece, rank, names) for where, piece in pieces.items())
 
 
-def _piece_text(op: Op, reads: list[Read], names: Names) -> str:
-    bounds = {bound.axis: str(bound) for bound in reads[0].where}
-    head = ", ".join(bounds.get(k, AXIS_NAMES[k]) for k in range(op.result.rank))
-    return f"({head}) <- {', '.join(_read_text(read, names) for read in reads)}"
+def _piece_text(where: tuple[Bound, ...], reads: list[Read], rank: int, names: Names) -> str:
+    bounds = {bound.axis: str(bound) for bound in where}
+    head = ", ".join(bounds.get(k, AXIS_NAMES[k]) for k in range(rank))
+    return f"({head}) <- {', '.join(_read_text(read, names) for read in reads) or 'nothing'}"
 
 
 def _read_text(read: Read, names: Names) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, Union
 
 import numpy as np
@@ -42,7 +41,7 @@ class Call:
         return f"{self.function}({', '.join(map(str, self.arguments))})"
 
 
-Atom = Union[Symbol, Call]
+Atom = Symbol | Call
 Monomial = tuple[Atom, ...]
 
 _INFIX = {"floordiv": "//", "mod": "%"}
@@ -194,7 +193,10 @@ def _extreme(name: str, fold: Callable[[Iterable[int]], int], dims: tuple[Dim, .
 
 def product(dims: Iterable[Dim]) -> Dim:
     """The product of some sizes; 1 for none."""
-    return reduce(lambda a, b: a * b, dims, 1)
+    total: Dim = 1
+    for dim in dims:
+        total = total * dim
+    return total
 
 
 def symbols_of(dim: Dim) -> frozenset[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from traceprop.ir.expr import Dim, Expr, symbol, symbols_of
 
@@ -62,7 +62,7 @@ class Look:
     at: tuple[Dim, ...]
 
 
-AxisRead = Union[int, Expr, Full, Span, Look]
+AxisRead = int | Expr | Full | Span | Look
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from traceprop.ir.graph import Op
     from traceprop.ir.index_map import Read
     from traceprop.ir.types import Type
 
+Payload = Literal["needed", "optional", "never"]
 TypeRule = Callable[["Signature"], "Type"]
 LineageRule = Callable[["Op"], "Sequence[Read]"]
 
@@ -30,11 +31,11 @@ class Signature:
 
 @dataclass(eq=False, slots=True)
 class OpDef:
-    """A structural op. `payload` says whether it names a library function."""
+    """A structural op. `payload` says whether it names a library function; `effect`, that it has no result to use."""
 
     name: str
     doc: str
-    has_payload: bool = True
+    payload: Payload = "optional"
     effect: bool = False
     type_rule: TypeRule | None = field(default=None, repr=False)
     lineage: LineageRule | None = field(default=None, repr=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 import numpy as np
 
@@ -114,4 +113,4 @@ class TableType:
         return f"table<{', '.join(map(str, self.fields))}>[{self.rows}]"
 
 
-Type = Union[ArrayType, TableType]
+Type = ArrayType | TableType

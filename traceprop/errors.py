@@ -36,7 +36,11 @@ class DimMismatchError(TypeRuleError):
 
 
 class VerifyError(IRError):
-    """A program that breaks an invariant of the IR."""
+    """A program that breaks an invariant of the IR; `op` is the op that does, or `None`."""
+
+    def __init__(self, message: str, op: object = None) -> None:
+        super().__init__(message)
+        self.op = op
 
 
 class ParseError(IRError):

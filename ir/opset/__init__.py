@@ -1,12 +1,12 @@
 """The structural ops, by family."""
 
+from traceprop.ir.ops import OpDef
 from traceprop.ir.opset.control import opaque, record
 from traceprop.ir.opset.elementwise import constant, elementwise, iota
 from traceprop.ir.opset.linalg import contract
 from traceprop.ir.opset.reduce import reduce, scan
 from traceprop.ir.opset.rows import concat, filter, gather, sort
 from traceprop.ir.opset.shape import broadcast, reshape, slice, transpose
-from traceprop.ir.ops import OpDef
 
 OPSET: dict[str, OpDef] = {
     op.name: op

@@ -8,8 +8,10 @@ from traceprop.ir.index_map import Read
 from traceprop.ir.ops import OpDef, Signature
 from traceprop.ir.types import ArrayType, Type
 
-opaque = OpDef("opaque", "A library function without a known rule: every result cell may read every operand cell.")
-record = OpDef("record", "Keeps a value of this run for lineage questions: `{slot=0}`.", has_payload=False, effect=True)
+opaque = OpDef(
+    "opaque", "A library function without a known rule: every result cell may read every operand cell.", "needed"
+)
+record = OpDef("record", "Keeps a value of this run for lineage questions: `{slot=0}`.", "never", effect=True)
 
 
 @opaque.types

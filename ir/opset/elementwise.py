@@ -13,13 +13,14 @@ from traceprop.ir.index_map import AxisRead, Kind, Read, axis
 from traceprop.ir.ops import OpDef, Signature
 from traceprop.ir.types import ArrayType, Field, TableType, Type, dtype_name
 
-constant = OpDef("constant", "A value that the program holds: `{value=1e-08}`, or an array in its side table.", False)
-iota = OpDef("iota", "The integers 0, 1, … along one axis: `{size=N}`.", False)
+constant = OpDef("constant", "A value that the program holds: `{value=1e-08}`, or an array in its side table.", "never")
+iota = OpDef("iota", "The integers 0, 1, … along one axis: `{size=N}`.", "never")
 elementwise = OpDef(
     "elementwise",
     "Each result cell from the operands' cells at the same place, with NumPy's broadcasting. `spread=((0,), (1,))` says"
     " instead which result axes each operand spans; operands named in `control=(0,)` decide rather than flow;"
-    " `family=\"c\"` makes a two-dimensional result the columns of a table.",
+    ' `family="c"` makes a two-dimensional result the columns of a table.',
+    "needed",
 )
 
 

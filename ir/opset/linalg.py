@@ -9,7 +9,9 @@ from traceprop.ir.index_map import Full, Read, axis
 from traceprop.ir.ops import OpDef, Signature
 from traceprop.ir.types import ArrayType, Type
 
-contract = OpDef("contract", 'Einstein summation, `{spec="ab,bc->ac"}`: letters that the result lacks are summed over.')
+contract = OpDef(
+    "contract", 'Einstein summation, `{spec="ab,bc->ac"}`: letters that the result lacks are summed over.', "needed"
+)
 
 
 def _parts(spec: str) -> tuple[list[str], str]:

@@ -12,8 +12,9 @@ reduce = OpDef(
     "reduce",
     "Folds `{axes=(0,)}` away (kept as ones with `keepdims=True`); with `{size=V}` the result has V cells, as many as"
     " the data has distinct values.",
+    "needed",
 )
-scan = OpDef("scan", "Folds up to and including each position along `{axis=0}`.")
+scan = OpDef("scan", "Folds up to and including each position along `{axis=0}`.", "needed")
 
 
 @reduce.types

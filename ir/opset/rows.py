@@ -180,9 +180,9 @@ def _concat_reads(op: Op) -> list[Read]:
     for position, operand in enumerate(op.operands):
         size = operand.type.dims[k] if operand.rank > k else 1
         bound = Bound(k, offset if position else None, offset + size if position < last else None)
-        places = list(axes(op.result.rank))[: operand.rank]
+        places: list[Dim] = [axis(position) for position in range(operand.rank)]
         if operand.rank > k:
-            places[k] = axis(k) - offset  # type: ignore[call-overload]
+            places[k] = axis(k) - offset
         reads.append(Read(operand, tuple(places), where=(bound,) if last else ()))
         offset = offset + size
     return reads

@@ -10,17 +10,18 @@ from traceprop.errors import TypeRuleError
 from traceprop.ir.expr import Dim, Expr, evaluate, floordiv, maximum, minimum, mod, product, symbols_of
 from traceprop.ir.graph import Op
 from traceprop.ir.index_map import AxisRead, Bound, Read, axes, axis
-from traceprop.ir.opset.elementwise import broadcast_dims
 from traceprop.ir.ops import OpDef, Signature
+from traceprop.ir.opset.elementwise import broadcast_dims
 from traceprop.ir.types import ArrayType, TableType, Type
 
-broadcast = OpDef("broadcast", "Repeats cells to `{shape=(N,4)}` by NumPy's rules.")
-reshape = OpDef("reshape", "The same cells in the same (row-major) order under another `{shape=…}`.")
-transpose = OpDef("transpose", "Result axis k is operand axis `axes[k]`.")
+broadcast = OpDef("broadcast", "Repeats cells to `{shape=(N,4)}` by NumPy's rules.", "never")
+reshape = OpDef("reshape", "The same cells in the same (row-major) order under another `{shape=…}`.", "never")
+transpose = OpDef("transpose", "Result axis k is operand axis `axes[k]`.", "never")
 slice = OpDef(
     "slice",
     "Basic indexing: per operand axis an int or (start, stop, step), `None` for a new axis; of a table `{column=…}`"
     " (an array) or `{columns=(…)}` (a table).",
+    "never",
 )
 
 
@@ -61,7 +62,7 @@ def _reshape_type(sig: Signature) -> Type:
 
 def _about(dim: Dim) -> int:
     """A size to compare by, for unequal symbolic sizes; only which axis is taken next hangs on it, never a result."""
-    return int(evaluate(dim, {name: 7919 for name in symbols_of(dim)}))
+    return int(evaluate(dim, dict.fromkeys(symbols_of(dim), 7919)))
 
 
 def _factor_groups(old: Sequence[Dim], new: Sequence[Dim]) -> list[tuple[range, range]]:
@@ -140,7 +141,7 @@ def extent(item: tuple[Any, Any, Any], size: Dim) -> Extent:
     lo = 0 if not start else clamp(start)
     hi = size if stop is None else clamp(stop)
     count = hi - lo
-    if isinstance(count, Expr) and not (lo == 0):
+    if isinstance(count, Expr) and lo != 0:
         count = maximum(count, 0)
     return lo, step, floordiv(count + (step - 1), step)
 

@@ -1,0 +1,49 @@
+"""An index map that one op carries because its structural op has no rule: registered by a user, or read from text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from traceprop.ir.expr import Dim, Expr
+from traceprop.ir.index_map import AxisRead, Bound, Full, Kind, Look, Read, Span
+
+if TYPE_CHECKING:
+    from traceprop.ir.graph import Op
+
+OWN_RESULT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class GivenLook:
+    """The position that the op's operand number `index` (`OWN_RESULT`: its result) holds at `at`."""
+
+    index: int
+    at: tuple[Dim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenRead:
+    """A `Read` whose values are numbers of operands, so that the map outlives a change of operands."""
+
+    operand: int
+    axes: tuple[int | Expr | Full | Span | GivenLook, ...]
+    kind: Kind = Kind.DATA
+    where: tuple[Bound, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GivenMap:
+    """A lineage rule for one op: `Op(opaque, …, rule=GivenMap((GivenRead(0, axes(1)),)))`."""
+
+    reads: tuple[GivenRead, ...]
+
+    def __call__(self, op: Op) -> tuple[Read, ...]:
+        def place(axis: int | Expr | Full | Span | GivenLook) -> AxisRead:
+            if not isinstance(axis, GivenLook):
+                return axis
+            return Look(op.result if axis.index == OWN_RESULT else op.operands[axis.index], axis.at)
+
+        return tuple(
+            Read(op.operands[read.operand], tuple(map(place, read.axes)), read.kind, read.where) for read in self.reads
+        )
