@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gzip
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,6 @@ import pytest
 
 from traceprop.demo import make_data
 
-LIBRARY = {"sklearn": "sklearn", "torch": "torch"}
-
 
 def run_demo(folder: Path, *arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "traceprop.cli", "demo", "--json", *arguments]
@@ -26,12 +26,23 @@ def run_demo(folder: Path, *arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module", params=["sklearn", "torch"])
-def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    for library in ("pandas", "jinja2", request.param):
-        pytest.importorskip(library)
-    folder = tmp_path_factory.mktemp(request.param)
-    return folder, run_demo(folder, "--model", request.param)
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, dict[str, Any]]]:
+    """The demo's folder and figures by model; each model's demo runs once."""
+
+    @functools.cache
+    def ran(model: str) -> tuple[Path, dict[str, Any]]:
+        for library in ("pandas", "jinja2", model):
+            pytest.importorskip(library)
+        folder = tmp_path_factory.mktemp(model)
+        return folder, run_demo(folder, "--model", model)
+
+    return ran
+
+
+@pytest.fixture(params=["sklearn", "torch"])
+def demo(request: pytest.FixtureRequest, demos: Callable[[str], tuple[Path, dict[str, Any]]]) -> Any:
+    return demos(request.param)
 
 
 def test_nothing_runs_before_it_is_asked(demo: tuple[Path, dict[str, Any]]) -> None:
@@ -118,10 +129,8 @@ def test_run_twice_same_figures(demo: tuple[Path, dict[str, Any]]) -> None:
     assert first == second
 
 
-def test_both_libraries_tell_the_same(tmp_path: Path) -> None:
-    for library in ("pandas", "jinja2", "sklearn", "torch"):
-        pytest.importorskip(library)
-    theirs, ours = (run_demo(tmp_path, "--model", model, "--seed", "5") for model in ("sklearn", "torch"))
+def test_both_libraries_tell_the_same(demos: Callable[[str], tuple[Path, dict[str, Any]]]) -> None:
+    theirs, ours = (demos(model)[1] for model in ("sklearn", "torch"))
     assert theirs["question"]["line"] == ours["question"]["line"]
     assert ours["correction"]["rows"] == theirs["correction"]["rows"]
     for there, here in zip(theirs["attribution"]["most_harmful"], ours["attribution"]["most_harmful"], strict=True):

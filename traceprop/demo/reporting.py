@@ -8,6 +8,7 @@ from typing import Any
 import traceprop as tp
 from traceprop.demo.files import OFFICES, Files
 from traceprop.demo.forgetting import Forgotten, Judged
+from traceprop.demo.pipeline import CATEGORIES, NUMBERS
 from traceprop.demo.preparing import Prepared
 from traceprop.demo.question import Question, Trained
 from traceprop.reports.compliance import write_report
@@ -65,7 +66,7 @@ def write_reports(
         system_version="1.0",
         deployer_name="two census offices",
         prediction=Prediction(
-            row=question.row,
+            row={name: question.row[name] for name in (*NUMBERS, *CATEGORIES)},
             said=question.said,
             truth=question.truth,
             probability=question.probability,

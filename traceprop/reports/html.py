@@ -10,6 +10,14 @@ from traceprop.errors import MissingExtraError
 from traceprop.reports.picture import picture
 
 
+VERDICTS = {
+    "exact": "computed as defined, without approximation",
+    "certified": "with a proven bound on the error",
+    "estimated": "an estimate, not proven",
+    "refused": "no answer, because it could not be trusted",
+}
+
+
 def render(report: dict[str, Any]) -> str:
     """Return the page for a report that `compliance_report` gave. Raises MissingExtraError without jinja2."""
     require_jinja2()
@@ -24,7 +32,8 @@ def render(report: dict[str, Any]) -> str:
     page = environment.from_string((templates / "report.html").read_text(encoding="utf-8"))
     style = (templates / "report.css").read_text(encoding="utf-8")
     # Both are ours: the style has no outside text, and the picture escapes every text that it draws.
-    return page.render(report=report, style=Markup(style), picture=Markup(picture(report)), bars=bars(report))  # noqa: S704
+    drawn, style = Markup(picture(report)), Markup(style)  # noqa: S704
+    return page.render(report=report, in_words=VERDICTS, style=style, picture=drawn, bars=bars(report))
 
 
 def require_jinja2() -> None:

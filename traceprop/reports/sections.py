@@ -93,10 +93,8 @@ def parameters_of(model: object) -> dict[str, np.ndarray]:
         return {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
     if isinstance(model, Mapping):
         return {str(name): np.asarray(value) for name, value in model.items()}
-    fitted = {name: value for name, value in vars(model).items() if name.endswith("_") and not name.startswith("_")}
-    return {
-        name: value for name in ("coef_", "intercept_", "classes_") if isinstance(value := fitted.get(name), np.ndarray)
-    }
+    fitted = {name: getattr(model, name, None) for name in ("coef_", "intercept_")}
+    return {name: np.asarray(value) for name, value in fitted.items() if value is not None}
 
 
 def followed_section(view: View, attribution: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ def statements(report: dict[str, Any]) -> dict[str, list[str]]:
     _lineage(report, sorted_)
     _attribution(report, sorted_)
     _correction(report, sorted_)
+    _held_fixed(report, sorted_)
     _measured(report, sorted_)
     sorted_["not_covered"] += [
         "Whether the system meets a law or a standard. This report states facts about data, steps and a model; it is "
@@ -68,6 +69,15 @@ def _correction(report: dict[str, Any], sorted_: dict[str, list[str]]) -> None:
         return
     key = "proven" if correction["verdict"] in PROVEN_VERDICTS else "estimated"
     sorted_[key].append(f"That the rows are out of the corrected model ({correction['verdict']}): {correction['why']}.")
+
+
+def _held_fixed(report: dict[str, Any], sorted_: dict[str, list[str]]) -> None:
+    if report["correction"] and report["correction"]["verdict"] != "refused":
+        sorted_["estimated"].append(
+            "What the whole preparation would give without the rows: the correction holds features fixed, so averages and "
+            "categories are still those of all rows. Where a model re-run from the files stands beside it, the difference "
+            "is measured."
+        )
 
 
 def _measured(report: dict[str, Any], sorted_: dict[str, list[str]]) -> None:
