@@ -9,7 +9,6 @@ from typing import Any
 from traceprop.errors import MissingExtraError
 from traceprop.reports.picture import picture
 
-
 VERDICTS = {
     "exact": "computed as defined, without approximation",
     "certified": "with a proven bound on the error",
