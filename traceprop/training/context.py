@@ -132,7 +132,7 @@ class TrainingContext:
 
     def step(self, loss: Any, rows: Any) -> None:
         """Record that an optimizer step was taken on those samples, with that loss; it takes none itself."""
-        self._schedule.append((float(loss), self._samples(rows)))
+        self._schedule.append((float(getattr(loss, "detach", lambda: loss)()), self._samples(rows)))
 
     def log_gradient(self, g: Any, sample_index: Any, weight: float = 1.0) -> None:
         """Log the gradient of one sample's loss, (p,), or of several, (b, p) with `sample_index` (b,).

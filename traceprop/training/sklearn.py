@@ -132,7 +132,7 @@ class LogisticAdapter(AbstractEstimatorAdapter):
         if unknown.any():
             first = int(np.flatnonzero(unknown)[0])
             raise ModelError(
-                f"label {labels[first]!r} of row {first} is none that the model was fitted to: {known.tolist()}"
+                f"label {labels[first : first + 1].tolist()[0]!r} of row {first} is none that the model was fitted to: {known.tolist()}"
             )
         return np.searchsorted(known, labels).astype(np.int64)
 
