@@ -70,12 +70,16 @@ def _iota_reads(op: Op) -> tuple[Read, ...]:
 def _spread_dims(sig: Signature) -> tuple[Dim, ...]:
     """Result dims where each operand says which result axes it spans."""
     dims: dict[int, Dim] = {}
+    if len(sig.attrs["spread"]) != len(sig.operands):
+        raise TypeRuleError(f"spread={sig.attrs['spread']} has no entry for each of {len(sig.operands)} operands")
     for operand, spans in zip(sig.operands, sig.attrs["spread"], strict=True):
         if len(spans) != len(operand.dims):
             raise TypeRuleError(f"spread={spans} does not name one result axis for each axis of {operand}")
         for dim, target in zip(operand.dims, spans, strict=True):
             if dims.setdefault(target, dim) != dim:
                 raise DimMismatchError(f"axis {target} is both {dims[target]} and {dim}", dims[target], dim)
+    if sorted(dims) != list(range(len(dims))):
+        raise TypeRuleError(f"spread={sig.attrs['spread']} leaves out a result axis")
     return tuple(dims[target] for target in sorted(dims))
 
 
@@ -85,7 +89,11 @@ def _elementwise_type(sig: Signature) -> Type:
         dims = _spread_dims(sig)
     else:
         dims = broadcast_dims(*(operand.dims for operand in sig.operands))
+    if any(not 0 <= position < len(sig.operands) for position in sig.attrs.get("control", ())):
+        raise TypeRuleError(f"control={sig.attrs['control']} are not positions of operands")
     if "family" in sig.attrs:
+        if len(dims) != 2:
+            raise TypeRuleError(f"a family of columns has two axes, not {len(dims)}")
         return TableType((Field(sig.attrs["family"], sig.dtype or "u8", width=dims[1]),), dims[0])
     dtypes = [operand.dtype for operand in sig.operands if isinstance(operand, ArrayType)]
     if sig.dtype is None and not dtypes:

@@ -19,8 +19,18 @@ def _parts(spec: str) -> tuple[list[str], str]:
     return left.split(","), right
 
 
+def _check_spec(spec: str) -> None:
+    terms, result = _parts(spec)
+    letters = "".join(terms)
+    if "->" not in spec or not (letters + result).isalpha() and letters + result:
+        raise TypeRuleError(f"spec {spec!r} is not like 'ab,bc->ac'")
+    if len(set(result)) != len(result) or not set(result) <= set(letters):
+        raise TypeRuleError(f"the result of spec {spec!r} must name each of its axes once, by a letter of the operands")
+
+
 @contract.types
 def _contract_type(sig: Signature) -> Type:
+    _check_spec(sig.attrs["spec"])
     terms, result = _parts(sig.attrs["spec"])
     dims: dict[str, Dim] = {}
     if len(terms) != len(sig.operands):

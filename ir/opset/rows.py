@@ -29,12 +29,16 @@ def _gather_type(sig: Signature) -> Type:
     operand, index = sig.operands
     if not isinstance(index, ArrayType) or index.dtype[0] not in "iu":
         raise TypeRuleError(f"the index must be an integer array, not {index}")
+    k = sig.attrs.get("axis", 0)
     if isinstance(operand, TableType):
+        if len(index.dims) != 1 or k != 0:
+            raise TypeRuleError(f"rows of a table are taken by a one-dimensional index along axis 0, not {index} along {k}")
         fields = operand.fields
         if sig.attrs.get("non_null"):
             fields = tuple(replace(field, nullable=False) for field in fields)
         return TableType(fields, index.dims[0])
-    k = sig.attrs["axis"]
+    if not 0 <= k < len(operand.dims):
+        raise TypeRuleError(f"{operand} has no axis {k}")
     if sig.attrs.get("along"):
         if operand.dims[:k] + operand.dims[k + 1 :] != index.dims[:k] + index.dims[k + 1 :]:
             raise TypeRuleError(f"an index {index} does not lie along axis {k} of {operand}")
@@ -135,7 +139,10 @@ def _stack_tables(tables: tuple[Type, ...]) -> TableType:
 
 
 def _join_columns(sig: Signature) -> TableType:
+    arrays = [operand for operand in sig.operands if isinstance(operand, ArrayType)]
     names = iter(sig.attrs.get("names", ()))
+    if len(sig.attrs.get("names", ())) != len(arrays) or any(len(array.dims) not in (1, 2) for array in arrays):
+        raise TypeRuleError("each array needs a name in names, and one or two axes")
     fields: list[Field] = []
     rows = sig.operands[0].dims[0]
     for operand in sig.operands:
@@ -146,18 +153,27 @@ def _join_columns(sig: Signature) -> TableType:
         else:
             width = operand.dims[1] if len(operand.dims) == 2 else None
             fields.append(Field(next(names), operand.dtype, width=width))
+    called = [field.name for field in fields]
+    if len(set(called)) < len(called):
+        raise TypeRuleError(f"two columns are called {next(name for name in called if called.count(name) > 1)!r}")
     return TableType(tuple(fields), rows)
 
 
 @concat.types
 def _concat_type(sig: Signature) -> Type:
     k = sig.attrs["axis"]
+    if not sig.operands:
+        raise TypeRuleError("there is nothing to put together")
+    if "names" in sig.attrs and k != 1:
+        raise TypeRuleError("names are for columns, put together along axis 1")
     tables = [operand for operand in sig.operands if isinstance(operand, TableType)]
     if "names" in sig.attrs or (tables and k == 1):
         return _join_columns(sig)
     if tables:
         return _stack_tables(sig.operands)
     first = sig.operands[0]
+    if not 0 <= k < len(first.dims):
+        raise TypeRuleError(f"{first} has no axis {k}")
     total: Dim = 0
     for operand in sig.operands:
         if len(operand.dims) != len(first.dims):
@@ -166,8 +182,10 @@ def _concat_type(sig: Signature) -> Type:
             if position != k and left != right:
                 raise DimMismatchError(f"axis {position} is {left} in one array and {right} in another", left, right)
         total = total + operand.dims[k]
-    dtype = sig.dtype or (first.dtype if isinstance(first, ArrayType) else "f64")
-    return ArrayType(dtype, (*first.dims[:k], total, *first.dims[k + 1 :]))
+    dtypes = {operand.dtype for operand in sig.operands if isinstance(operand, ArrayType)}
+    if sig.dtype is None and len(dtypes) > 1:
+        raise TypeRuleError("the result's dtype must be given, since the operands' differ")
+    return ArrayType(sig.dtype or dtypes.pop(), (*first.dims[:k], total, *first.dims[k + 1 :]))
 
 
 @concat.reads

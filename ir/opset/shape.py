@@ -89,6 +89,8 @@ def _reshape_reads(op: Op) -> tuple[Read, ...]:
     (operand,) = op.operands
     old, new = operand.type.dims, op.result.type.dims
     places: list[AxisRead] = [0] * len(old)
+    if 0 in old or 0 in new:  # there is no cell to read for
+        return (Read(operand, tuple(places)),)
     for left, right in _factor_groups(old, new):
         flat: Dim = 0
         for k in right:
