@@ -20,7 +20,11 @@ def statements(report: dict[str, Any]) -> dict[str, list[str]]:
         "no assessment of conformity and no legal advice.",
         "Whether the content of the files is true, and how they came to be before they were read.",
     ]
-    if (report["system"]["high_risk_category"]) is not None:
+    if report["attribution"] is not None:
+        sorted_["not_covered"].append(
+            "Whether the rows named are wrong. Influence tells what they did to one prediction; true rows can do harm, too."
+        )
+    if report["system"]["high_risk_category"] is not None:
         sorted_["not_covered"].append(
             "Whether the category named above is the right one: it is repeated as stated by the deployer."
         )
