@@ -11,11 +11,11 @@ import numpy as np
 
 from traceprop.errors import IRError, VerifyError
 from traceprop.ir.dump import attr_text, op_text
-from traceprop.ir.expr import Dim, Expr, symbols_of
+from traceprop.ir.expr import Dim, Expr, symbol, symbols_of
 from traceprop.ir.graph import Op, Param, Program, Value, payload_dtype
 from traceprop.ir.index_map import AXIS_NAMES, Bound, Full, Look, Read, Span
 from traceprop.ir.ops import Signature
-from traceprop.ir.opset import iota
+from traceprop.ir.opset import iota, opaque
 from traceprop.ir.types import ArrayType, TableType, Type
 
 _AXES = {name: position for position, name in enumerate(AXIS_NAMES)}
@@ -168,7 +168,8 @@ def types_follow_rules(checked: _Checked) -> None:
 
 
 def sizes_are_known(checked: _Checked) -> None:
-    """A symbol in a type comes from a parameter's type, or from the `size` that the data gives an op at or before it."""
+    """A symbol in a type comes from a parameter's type, from the `size` that the data gives an op, or from
+    the result of an `opaque` op, at or before it."""
     known: set[str] = set()
     for param in checked.program.params:
         known |= _symbols(param.type)
@@ -178,6 +179,8 @@ def sizes_are_known(checked: _Checked) -> None:
         size = op.attrs.get("size")
         if isinstance(size, Expr) and op.definition is not iota:
             known |= symbols_of(size) - _AXES.keys()
+        if op.definition is opaque:  # a whole dim that only the call knows
+            known |= {str(dim) for dim in op.result.type.dims if isinstance(dim, Expr) and dim == symbol(str(dim))}
         unknown = sorted(_symbols(op.result.type) - known)
         if unknown:
             checked.fail(f"nothing at or before it says what the size {unknown[0]} is", op)

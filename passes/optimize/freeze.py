@@ -51,6 +51,11 @@ def fitted_values(program: Program) -> list[Value]:
     for op in program.ops:
         if not folds_rows(op, rows):
             continue
+        if not op.exact:
+            raise TraceError(
+                f"{op.label} at {op.location or 'an unknown line'} has no lineage rule, so nobody can tell whether it is a "
+                "statistic of the fitting rows or a property of each row; fit it outside the pipeline"
+            )
         if op.result in rows:
             raise TraceError(
                 f"{op.label} at {op.location or 'an unknown line'} reduces over rows and keeps them, so it has no value to "

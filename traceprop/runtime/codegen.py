@@ -23,6 +23,7 @@ from traceprop.ir.opset import (
     filter,
     gather,
     iota,
+    opaque,
     record,
     reduce,
     reshape,
@@ -103,6 +104,8 @@ def generate(program: Program) -> Code:
             else:
                 writer.names[op.result] = name
                 writer.add(f"{name} = {text}", op)
+                if op.definition is opaque:
+                    writer.bind_sizes(op.result, name)
                 if "size" in op.attrs and op.definition is not iota:
                     writer.sizes[str(op.attrs["size"])] = name
                     writer.add(f"{op.attrs['size']} = len({name})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ def resolve(payload: str) -> Callable[..., Any]:
     if payload in table.PAYLOADS:
         return getattr(table, payload.removeprefix("table."))
     if payload in NUMPY:
-        return getattr(np, payload.removeprefix("numpy."))
+        return operator.attrgetter(payload.removeprefix("numpy."))(np)
     match = _UFUNC.fullmatch(payload)
     function = getattr(np, match[1], None) if match else None
     if match and isinstance(function, np.ufunc):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from traceprop.ir import ArrayType
 from traceprop.ir.location import user_location
 from traceprop.ir.opset import filter, gather, slice
 from traceprop.tracing.lazy import Lazy, emit, fresh_symbol
+from traceprop.tracing.opaque import opaque_call
 from traceprop.tracing.trace import Size, active_trace
 
 
@@ -21,10 +23,8 @@ def getitem(x: Any, index: Any) -> Any:
     advanced = [k for k, item in enumerate(items) if _is_array(item)]
     if not advanced:
         return _basic(x, items)
-    if len(advanced) > 1:
-        raise TraceError(
-            f"indexing with {len(advanced)} arrays at once at {user_location()} is not traced; index one axis after the other"
-        )
+    if len(advanced) > 1 or _is_wide_mask(items[advanced[0]]):
+        return opaque_call(operator.getitem, "numpy.getitem", (x, tuple(items)), {})
     (position,) = advanced
     array = items[position]
     items[position] = builtins_slice(None)
@@ -41,6 +41,12 @@ builtins_slice = type(np.s_[:])
 
 def _is_array(item: Any) -> bool:
     return isinstance(item, (list, np.ndarray)) or (isinstance(item, Lazy) and bool(item.value.rank))
+
+
+def _is_wide_mask(item: Any) -> bool:
+    """Whether an index is a boolean array over more than one axis."""
+    array = item if isinstance(item, Lazy) else np.asarray(item)
+    return array.dtype == bool and array.ndim > 1  # type: ignore[attr-defined]
 
 
 def _expanded(items: list[Any], x: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
@@ -225,6 +225,7 @@ def emit(
     attrs: Mapping[str, Any] | None = None,
     payload: str | None = None,
     dtype: str | None = None,
+    native: Callable[..., Any] | None = None,
 ) -> Any:
     """A new op over lazy values, arrays and scalars, in the trace at hand or in an expression of its own.
 
@@ -235,7 +236,7 @@ def emit(
     if trace is not None:
         values = [_in_trace(operand, trace) for operand in operands]
         try:
-            op = Op(definition, values, attrs, payload, dtype, location)
+            op = Op(definition, values, attrs, payload, dtype, location, native=native)
         except DimMismatchError as error:
             trace.unify(error.left, error.right)
             raise
@@ -245,7 +246,7 @@ def emit(
     executor = next(operand.executor for operand in operands if isinstance(operand, Lazy))
     values = [_in_expression(operand, inputs) for operand in operands]
     try:
-        op = Op(definition, values, attrs, payload, dtype, location)
+        op = Op(definition, values, attrs, payload, dtype, location, native=native)
     except DimMismatchError:
         if not any(symbols_of(dim) for value in values for dim in value.type.dims):
             raise
@@ -255,7 +256,7 @@ def emit(
                 operand._boundary = None
         inputs = {}
         values = [_in_expression(operand, inputs) for operand in operands]
-        op = Op(definition, values, attrs, payload, dtype, location)
+        op = Op(definition, values, attrs, payload, dtype, location, native=native)
     return Lazy.of(op.result, inputs=inputs, executor=executor)
 
 

@@ -16,6 +16,7 @@ from traceprop.ir.opset import broadcast, concat, contract, elementwise, gather,
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.tracing import indexing
 from traceprop.tracing.lazy import Lazy, emit
+from traceprop.tracing.opaque import opaque_call
 from traceprop.tracing.trace import dim_of
 
 Handler = Callable[..., Any]
@@ -24,38 +25,59 @@ REDUCTIONS = (
     "sum prod mean std var min max amin amax any all median argmin argmax ptp count_nonzero "
     "nansum nanprod nanmean nanstd nanvar nanmin nanmax nanmedian"
 ).split()
+QUANTILES = ("percentile", "quantile", "nanpercentile", "nanquantile")
 SCANS = ("cumsum", "cumprod", "nancumsum", "nancumprod")
 ELEMENTWISE = "clip nan_to_num real imag round around isclose angle sinc i0".split()
 STRING_COMPARISONS = "equal not_equal less less_equal greater greater_equal".split()
 
 
+class NoRule(Exception):
+    """Raised by a family for a case that its rule doesn't cover; the function is then traced as `opaque`."""
+
+
 def function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """`__array_function__`: the op that a NumPy function is. Raises `TraceError` for one that is not known."""
-    handler = _FUNCTIONS.get(func)
-    if handler is None:
-        _unknown(f"numpy.{getattr(func, '__name__', func)}")
+    """`__array_function__`: the op that a NumPy function is; `opaque`, with a warning, for one without a rule."""
+    name = getattr(func, "__name__", str(func))
     if kwargs.get("out") is not None:
-        _in_place_refused(func.__name__)
-    kwargs.pop("out", None)
-    return handler(*args, **kwargs)
+        _in_place_refused(name)
+    kwargs = {key: value for key, value in kwargs.items() if key != "out"}
+    handler = _FUNCTIONS.get(func)
+    try:
+        if handler is not None:
+            return handler(*args, **kwargs)
+    except NoRule:
+        pass
+    module = getattr(func, "__module__", None) or "numpy"
+    return opaque_call(func, f"{module}.{name}", args, kwargs)
 
 
 def ufunc(func: np.ufunc, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
     """`__array_ufunc__`: element-wise for a call; `reduce` and `accumulate` are reductions and scans."""
+    name = f"numpy.{func.__name__}" + ("" if method == "__call__" else f".{method}")
     if options.pop("out", None) is not None:
         _in_place_refused(func.__name__)
-    if func is np.matmul and method == "__call__":
-        return _matmul(*inputs)
+    if method == "at":
+        _in_place_refused(f"{func.__name__}.at")
+    try:
+        return _ufunc(func, method, name, inputs, dict(options))
+    except NoRule:
+        return opaque_call(getattr(func, method), name, tuple(inputs), options)
+
+
+def _ufunc(func: np.ufunc, method: str, name: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
     if method == "reduce":
-        return _reduction(func.reduce, f"numpy.{func.__name__}.reduce", inputs[0], **{"axis": 0, **options})
+        return _reduction(func.reduce, name, inputs[0], **{"axis": 0, **options})
     if method == "accumulate":
-        return _scan(func.accumulate, f"numpy.{func.__name__}.accumulate", inputs[0], **{"axis": 0, **options})
-    if method != "__call__" or options.get("where", True) is not True or func.signature or func.nout != 1:
-        _unknown(f"numpy.{func.__name__}.{method}" if method != "__call__" else f"numpy.{func.__name__}")
-    options.pop("where", None)
+        return _scan(func.accumulate, name, inputs[0], **{"axis": 0, **options})
+    if method != "__call__" or options.pop("where", True) is not True or func.nout != 1:
+        raise NoRule
+    if func is np.matmul:
+        return _matmul(*inputs)
+    if func.signature:
+        raise NoRule
     if any(_dtype_of(value) == "str" for value in inputs):
         return _compare_text(func, inputs)
-    return apply(func, f"numpy.{func.__name__}", inputs, options)
+    return apply(func, name, inputs, options)
 
 
 def apply(func: Handler, payload: str, inputs: Sequence[Any], options: dict[str, Any], **attrs: Any) -> Any:
@@ -93,13 +115,6 @@ def _compare_text(func: np.ufunc, inputs: Sequence[Any]) -> Any:
             "turn it into numbers first, for example (column == 'yes')"
         )
     return emit(elementwise, [_operand(x) for x in inputs], {}, f"table.{func.__name__}", "bool")
-
-
-def _unknown(name: str) -> NoReturn:
-    raise TraceError(
-        f"{name} at {user_location() or 'an unknown line'} is not traced yet; outside a traced function, call it on "
-        "x.compute() (lineage ends there)"
-    )
 
 
 def _in_place_refused(name: str) -> NoReturn:
@@ -144,7 +159,7 @@ def _reduction(func: Handler, payload: str, a: Any, axis: Any = None, **options:
     options.pop("out", None)
     for name in ("where", "initial"):
         if options.get(name) is not None:
-            _unknown(f"{payload} with {name}=")
+            raise NoRule
     options.pop("initial", None)
     rank = _rank(a)
     axes = _axes(axis, rank)
@@ -166,6 +181,78 @@ def _reduction_of(name: str) -> Handler:
         return _reduction(func, f"numpy.{name}", **{"a": bound.arguments.pop(first), **bound.arguments})
 
     return handler
+
+
+def _quantile_of(name: str) -> Handler:
+    func = getattr(np, name)
+
+    def handler(a: Any, q: Any, axis: Any = None, **options: Any) -> Any:
+        if (
+            not isinstance(q, (int, float))
+            or options.get("weights") is not None
+            or options.pop("overwrite_input", False)
+        ):
+            raise NoRule
+        return _reduction(func, f"numpy.{name}", a, axis, q=q, **options)
+
+    return handler
+
+
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    options = {} if ord is None else {"ord": ord}
+    return _reduction(np.linalg.norm, "numpy.linalg.norm", x, axis, keepdims=keepdims, **options)
+
+
+def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append: Any = np._NoValue) -> Any:
+    if prepend is not np._NoValue or append is not np._NoValue:
+        raise NoRule
+    along = np.lib.array_utils.normalize_axis_index(axis, _rank(a))
+    lead = (np.s_[:],) * along
+    for _ in range(n):
+        after, before = a[(*lead, np.s_[1:])], a[(*lead, np.s_[:-1])]
+        a = np.not_equal(after, before) if a.dtype == bool else np.subtract(after, before)
+    return a
+
+
+def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
+    """(i) <- %x[i // repeats]"""
+    if not isinstance(repeats, (int, np.integer)) or isinstance(a, np.ndarray):
+        raise NoRule
+    if axis is None:
+        a, axis = _ravel(a), 0
+    along = np.lib.array_utils.normalize_axis_index(axis, _rank(a))
+    dims = a.type.dims
+    shape = (*dims[: along + 1], int(repeats), *dims[along + 1 :])
+    wide = emit(broadcast, [_expand_dims(a, along + 1)], {"shape": shape})
+    return emit(reshape, [wide], {"shape": (*dims[:along], dims[along] * int(repeats), *dims[along + 1 :])})
+
+
+def _tile(A: Any, reps: Any) -> Any:
+    """(i) <- %x[i % n]"""
+    counts = tuple(reps) if isinstance(reps, (tuple, list)) else (reps,)
+    rank = max(_rank(A), len(counts))
+    A = _at_least(rank)(A)
+    counts = (1,) * (rank - len(counts)) + counts
+    for k, count in enumerate(counts):
+        if count != 1:
+            A = _concatenate([A] * count, k) if count else A[(np.s_[:],) * k + (np.s_[:0],)]
+    return A
+
+
+def _roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    if not isinstance(shift, (int, np.integer)) or isinstance(axis, (tuple, list)):
+        raise NoRule
+    if axis is None:
+        if _rank(a) != 1:
+            raise NoRule
+        axis = 0
+    along = np.lib.array_utils.normalize_axis_index(axis, _rank(a))
+    size = a.type.dims[along]
+    if not isinstance(size, int):
+        raise NoRule
+    lead = (np.s_[:],) * along
+    cut = (-int(shift)) % size if size else 0
+    return _concatenate([a[(*lead, np.s_[cut:])], a[(*lead, np.s_[:cut])]], along) if cut else a
 
 
 def _scan(func: Handler, payload: str, a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
@@ -264,7 +351,7 @@ def _squeeze(a: Any, axis: Any = None) -> Any:
 
 def _reshape(a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None) -> Any:
     if order != "C":
-        _unknown(f"numpy.reshape with order={order!r}")
+        raise NoRule
     shape = newshape if shape is None else shape
     sizes = [dim_of(size) for size in (shape if isinstance(shape, (tuple, list)) else (shape,))]
     if -1 in sizes:
@@ -343,7 +430,7 @@ def _lazy_constant(array: np.ndarray, like: Any) -> Any:
 
 def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
     if mode != "raise":
-        _unknown(f"numpy.take with mode={mode!r}")
+        raise NoRule
     if axis is None:
         a, axis = _ravel(a), 0
     indices = indices if isinstance(indices, Lazy) else np.asarray(indices)
@@ -373,7 +460,7 @@ def _flatnonzero(a: Any) -> Any:
 
 def _nonzero(a: Any) -> Any:
     if _rank(a) != 1:
-        _unknown("numpy.nonzero of an array with more than one axis")
+        raise NoRule
     return (_flatnonzero(a),)
 
 
@@ -386,7 +473,7 @@ def _matmul(a: Any, b: Any) -> Any:
         raise ValueError(f"matmul of a scalar at {user_location()}; use *")
     batch = max(left, right) - 2
     if left > 2 and right > 2 and left != right:
-        _unknown("numpy.matmul of different batch axes")
+        raise NoRule
     lead = _LETTERS[3 : 3 + max(batch, 0)]
     first = (lead if left > 2 else "") + ("a" if left > 1 else "") + "b"
     second = (lead if right > 2 else "") + "b" + ("c" if right > 1 else "")
@@ -398,7 +485,7 @@ def _dot(a: Any, b: Any, out: Any = None) -> Any:
     if not _rank(a) or not _rank(b):
         return np.multiply(a, b)
     if _rank(a) > 2 or _rank(b) > 2:
-        _unknown("numpy.dot of arrays with more than two axes")
+        raise NoRule
     first, second = "ab"[2 - _rank(a) :], "bc"[: _rank(b)]
     return _contract("numpy.dot", f"{first},{second}->{(first + second).replace('b', '')}", a, b)
 
@@ -409,7 +496,7 @@ def _outer(a: Any, b: Any, out: Any = None) -> Any:
 
 def _einsum(subscripts: str, *operands: Any, **options: Any) -> Any:
     if not isinstance(subscripts, str) or "." in subscripts or "->" not in subscripts:
-        _unknown("numpy.einsum without an explicit '->', or with '...'")
+        raise NoRule
     return _contract("numpy.einsum", subscripts.replace(" ", ""), *operands)
 
 
@@ -422,6 +509,8 @@ _FUNCTIONS: dict[Any, Handler] = {
     **{getattr(np, name): _reduction_of(name) for name in REDUCTIONS},
     **{getattr(np, name): _scan_of(name) for name in SCANS},
     **{getattr(np, name): _elementwise_of(name) for name in ELEMENTWISE},
+    **{getattr(np, name): _quantile_of(name) for name in QUANTILES},
+    np.linalg.norm: _norm, np.diff: _diff, np.repeat: _repeat, np.tile: _tile, np.roll: _roll,
     np.where: _where,
     np.concatenate: _concatenate, np.stack: _stack, np.hstack: _hstack, np.vstack: _vstack, np.column_stack: _column_stack,
     np.atleast_1d: _at_least(1), np.atleast_2d: _at_least(2), np.expand_dims: _expand_dims, np.squeeze: _squeeze,
@@ -439,6 +528,18 @@ _FUNCTIONS: dict[Any, Handler] = {
 PAYLOADS = frozenset(
     [
         f"numpy.{name}"
-        for name in (*REDUCTIONS, *SCANS, *ELEMENTWISE, "where", "matmul", "dot", "outer", "einsum", "astype")
+        for name in (
+            *REDUCTIONS,
+            *QUANTILES,
+            *SCANS,
+            *ELEMENTWISE,
+            "where",
+            "matmul",
+            "dot",
+            "outer",
+            "einsum",
+            "astype",
+            "linalg.norm",
+        )
     ]
 )
