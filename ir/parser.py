@@ -278,12 +278,12 @@ class _Reading:
 
     def _fail(self, message: str, at: Token | int | None) -> NoReturn:
         """Raises a `ParseError` at a token or column (from 1) of the line at hand."""
-        line, column = self.line, 1
+        line, column = min(self.line, len(self.lines) - 1), 1
         if isinstance(at, Token):
             line, column = line + (at.line or 1) - 1, at.column or 1
         elif at is not None:
             column = at
-        text = self.lines[line].rstrip("\r") if line < len(self.lines) else ""
+        text = self.lines[line].rstrip("\r")
         if at is None:
             column = len(text) - len(text.lstrip()) + 1
         shown, caret = _window(text, column)

@@ -15,9 +15,23 @@ from traceprop.ir.expr import evaluate, floordiv, maximum, minimum, mod
 from traceprop.ir.given_map import GivenMap, GivenRead
 from traceprop.ir.index_map import Full, Kind, axes
 from traceprop.ir.opset import (
-    broadcast, concat, constant, contract, elementwise, filter, gather, iota, opaque, record, reduce, reshape, scan, slice,
-    sort, transpose,
-)  # fmt: skip
+    broadcast,
+    concat,
+    constant,
+    contract,
+    elementwise,
+    filter,
+    gather,
+    iota,
+    opaque,
+    record,
+    reduce,
+    reshape,
+    scan,
+    slice,
+    sort,
+    transpose,
+)
 
 NUMBERS = ("f64", "f32", "i64", "u8")
 DTYPES = (*NUMBERS, "bool", "str")
@@ -25,7 +39,24 @@ SIZE_NAMES = ("N", "M", "K_1")
 
 # Names that must survive printing: quotes, blanks, other alphabets, words of the grammar.
 NAMES = st.sampled_from(
-    ["x", "a1", "table", "func", "f64", "min", "in", "i", "work class", 'q"uote', "back\\slash", "new\nline", "größe", "列", "#", ""]
+    [
+        "x",
+        "a1",
+        "table",
+        "func",
+        "f64",
+        "min",
+        "in",
+        "i",
+        "work class",
+        'q"uote',
+        "back\\slash",
+        "new\nline",
+        "größe",
+        "列",
+        "#",
+        "",
+    ]
 )
 FUNCTIONS = st.sampled_from(["numpy.add", "aten.mm", "numpy.add.reduce", "<lambda>", "my func", 'odd"]('])
 SCALARS = st.one_of(
@@ -80,7 +111,9 @@ def table_types(draw: st.DrawFn) -> TableType:
 def programs(draw: st.DrawFn, max_ops: int = 12) -> Program:
     """1–3 parameters, then up to `max_ops` ops that the type rules accept; a few values are returned."""
     names = draw(st.lists(NAMES.filter(bool), min_size=1, max_size=3, unique=True))
-    deciding = st.sampled_from([ArrayType("bool", (symbol("N"),)), ArrayType("i64", (3,)), ArrayType("i32", (symbol("M"),))])
+    deciding = st.sampled_from(
+        [ArrayType("bool", (symbol("N"),)), ArrayType("i64", (3,)), ArrayType("i32", (symbol("M"),))]
+    )
     types = st.one_of(array_types(), array_types(NUMBERS), table_types(), deciding)
     sources = st.one_of(st.none(), NAMES)
     values: list[Value] = [Param(name, draw(types), draw(sources), draw(st.booleans())) for name in names]
@@ -123,7 +156,9 @@ def _table(draw: st.DrawFn, values: list[Value]) -> Value | None:
 
 
 def _constant(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
-    arrays = st.sampled_from([np.arange(3), np.zeros((0, 2), np.float32), np.array("2020-01-01", "M8[D]"), np.array(["a"])])
+    arrays = st.sampled_from(
+        [np.arange(3), np.zeros((0, 2), np.float32), np.array("2020-01-01", "M8[D]"), np.array(["a"])]
+    )
     return _op(draw, constant, [], {"value": draw(st.one_of(SCALARS, arrays))})
 
 
@@ -133,7 +168,7 @@ def _iota(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
 
 
 def _elementwise(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
-    operands = [v for v in draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))]
+    operands = draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))
     attrs: dict[str, Any] = draw(st.sampled_from([{}, {"control": (0,)}, {"decimals": 2}]))
     dtype = draw(st.sampled_from(DTYPES))
     return _op(draw, elementwise, operands, dict(attrs), payload=draw(FUNCTIONS), dtype=dtype)
@@ -263,7 +298,9 @@ def _opaque(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
     own = (*axes(len(shape)), *[Full()] * (x.rank - len(shape)))
     kind = draw(st.sampled_from(Kind))
     rules = [None, GivenMap(()), GivenMap((GivenRead(0, own, kind),)), GivenMap((GivenRead(0, (Full(),) * x.rank),))]
-    return _op(draw, opaque, [x], {"shape": shape}, payload=draw(FUNCTIONS), dtype="f64", rule=draw(st.sampled_from(rules)))
+    return _op(
+        draw, opaque, [x], {"shape": shape}, payload=draw(FUNCTIONS), dtype="f64", rule=draw(st.sampled_from(rules))
+    )
 
 
 def _record(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
@@ -283,5 +320,3 @@ def labelled(type: ArrayType | TableType, sizes: dict[str, int]) -> np.ndarray:
     """An array of the type's shape whose cells are all different: each cell holds its own row-major position."""
     shape = tuple(int(evaluate(dim, sizes)) for dim in type.dims)
     return np.arange(math.prod(shape)).reshape(shape)
-
-

@@ -32,7 +32,9 @@ def _gather_type(sig: Signature) -> Type:
     k = sig.attrs.get("axis", 0)
     if isinstance(operand, TableType):
         if len(index.dims) != 1 or k != 0:
-            raise TypeRuleError(f"rows of a table are taken by a one-dimensional index along axis 0, not {index} along {k}")
+            raise TypeRuleError(
+                f"rows of a table are taken by a one-dimensional index along axis 0, not {index} along {k}"
+            )
         fields = operand.fields
         if sig.attrs.get("non_null"):
             fields = tuple(replace(field, nullable=False) for field in fields)

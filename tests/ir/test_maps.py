@@ -39,7 +39,8 @@ def cells_read(op, cell, arrays, result, sizes):
     found = set()
     for read in op.reads:
         if any(
-            (b.lo is not None and cell[b.axis] < evaluate(b.lo, at)) or (b.hi is not None and cell[b.axis] >= evaluate(b.hi, at))
+            (b.lo is not None and cell[b.axis] < evaluate(b.lo, at))
+            or (b.hi is not None and cell[b.axis] >= evaluate(b.hi, at))
             for b in read.where
         ):
             continue
@@ -146,7 +147,11 @@ def test_slice(shape, data, symbolic):
     check_moves(Op(OPSET["slice"], [param("x", x, symbolic)], {"index": tuple(index)}), [x], x[plain])
 
 
-@given(shape=st.lists(st.integers(0, 3), min_size=1, max_size=3), more=st.lists(st.integers(0, 3), max_size=2), data=st.data())
+@given(
+    shape=st.lists(st.integers(0, 3), min_size=1, max_size=3),
+    more=st.lists(st.integers(0, 3), max_size=2),
+    data=st.data(),
+)
 def test_concat(shape, more, data):
     k = data.draw(st.integers(0, len(shape) - 1))
     symbolic = k == 0 and len(more) < 2 and data.draw(st.booleans())
@@ -157,7 +162,11 @@ def test_concat(shape, more, data):
     check_moves(Op(OPSET["concat"], operands, {"axis": k}), arrays, np.concatenate(arrays, axis=k))
 
 
-@given(shape=st.lists(st.integers(1, 4), min_size=1, max_size=3), at=st.lists(st.integers(0, 3), max_size=2), data=st.data())
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    at=st.lists(st.integers(0, 3), max_size=2),
+    data=st.data(),
+)
 def test_gather(shape, at, data):
     k = data.draw(st.integers(0, len(shape) - 1))
     x = labels(shape)
