@@ -13,12 +13,13 @@ TRAIN_ROWS, TEST_ROWS = 6_000, 500
 
 
 class Adult(NamedTuple):
-    """Features float64 (n, 100) and labels int64 (n,): 1 for an income above 50,000."""
+    """Features float64 (n, 100) with their columns' names, and labels int64 (n,): 1 for an income above 50,000."""
 
     X: np.ndarray
     y: np.ndarray
     X_test: np.ndarray
     y_test: np.ndarray
+    columns: list[str]
 
 
 def folder() -> Path:
@@ -37,14 +38,15 @@ def load(data: Path | None = None) -> Adult:
         raise SystemExit(f"no {path.name}: set TRACEPROP_DATA to the folder with the data sets")
     frame = pd.read_csv(path)
     y = (frame.pop("income").str.strip(" .") == ">50K").to_numpy().astype(np.int64)
-    X = pd.get_dummies(frame, drop_first=True).to_numpy(np.float64)
+    table = pd.get_dummies(frame, drop_first=True)
+    X = table.to_numpy(np.float64)
     order = np.random.RandomState(42).permutation(len(X))  # the split that published figures are of
     train, test = order[:TRAIN_ROWS], order[TRAIN_ROWS : TRAIN_ROWS + TEST_ROWS]
     scaler = StandardScaler().fit(X[train])
     # Rounded to float32 once, as the published figures' features are.
     rounded = (scaler.transform(X[part]).astype(np.float32).astype(np.float64) for part in (train, test))
     X_train, X_test = rounded
-    return Adult(X_train, y[train], X_test, y[test])
+    return Adult(X_train, y[train], X_test, y[test], list(table.columns))
 
 
 def new_model() -> Any:
