@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 sources = sorted(Path("traceprop/passes/kernels").glob("_*.pyx"))
 kernels = cythonize(
     [
-        Extension(".".join(source.with_suffix("").parts), [source.as_posix()], extra_compile_args=["-O3"])
+        Extension(".".join(source.with_suffix("").parts), [source.as_posix()], extra_compile_args=["-O3", "-g0"])
         for source in sources
     ],
     build_dir="build/cython",
