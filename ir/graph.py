@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from os import PathLike
 from typing import Any
 
 from traceprop.errors import DimMismatchError, TypeRuleError
@@ -153,6 +154,24 @@ class Program:
 
             self.memo["text"] = dump(self)
         return str(self.memo["text"])
+
+    def to_mermaid(self) -> str:
+        """The program as a Mermaid flowchart."""
+        from traceprop.ir.pictures import to_mermaid
+
+        return to_mermaid(self)
+
+    def to_dot(self) -> str:
+        """The program as a Graphviz digraph."""
+        from traceprop.ir.pictures import to_dot
+
+        return to_dot(self)
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Writes a self-contained page on which clicking an op shows its type, index map and source line."""
+        from traceprop.ir.pictures import to_html
+
+        to_html(self, path)
 
     def __eq__(self, other: object) -> bool:
         """Equal as texts: same names, types, ops, attributes, maps and locations. Constants compare by content."""
