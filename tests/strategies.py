@@ -239,7 +239,10 @@ def _gather(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
     x, index = draw(st.sampled_from(values)), _array(draw, values, "i")
     if index is None:
         return None
-    return _op(draw, gather, [x, index], {"axis": draw(st.integers(0, max(x.rank - 1, 0)))})
+    attrs: dict[str, Any] = {"axis": draw(st.integers(0, max(x.rank - 1, 0)))}
+    if draw(st.integers(0, 3)) == 0:
+        attrs["along"] = True
+    return _op(draw, gather, [x, index], attrs)
 
 
 def _filter(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
@@ -249,7 +252,11 @@ def _filter(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
 
 def _sort(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
     keys = _array(draw, values, min_rank=1)
-    return keys and _op(draw, sort, [keys], {"axis": draw(st.integers(0, keys.rank - 1))})
+    if keys is None:
+        return None
+    more = [v for v in values if isinstance(v.type, ArrayType) and v.type.dims == keys.type.dims]
+    others = draw(st.lists(st.sampled_from(more), max_size=1))
+    return _op(draw, sort, [keys, *others], {"axis": draw(st.integers(0, keys.rank - 1))})
 
 
 def _concat(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:

@@ -42,7 +42,8 @@ def _gather_type(sig: Signature) -> Type:
     if not 0 <= k < len(operand.dims):
         raise TypeRuleError(f"{operand} has no axis {k}")
     if sig.attrs.get("along"):
-        if operand.dims[:k] + operand.dims[k + 1 :] != index.dims[:k] + index.dims[k + 1 :]:
+        others = operand.dims[:k] + operand.dims[k + 1 :]
+        if len(index.dims) != len(operand.dims) or others != index.dims[:k] + index.dims[k + 1 :]:
             raise TypeRuleError(f"an index {index} does not lie along axis {k} of {operand}")
         return ArrayType(operand.dtype, index.dims)
     return ArrayType(operand.dtype, (*operand.dims[:k], *index.dims, *operand.dims[k + 1 :]))
@@ -88,6 +89,8 @@ def _filter_reads(op: Op) -> list[Read]:
 
 @sort.types
 def _sort_type(sig: Signature) -> Type:
+    if not sig.operands:
+        raise TypeRuleError("there is nothing to sort by")
     first = sig.operands[0]
     for keys in sig.operands:
         if not isinstance(keys, ArrayType) or not 0 <= sig.attrs["axis"] < len(keys.dims) or keys.dims != first.dims:

@@ -177,6 +177,16 @@ def test_gather(shape, at, data):
     check_moves(op, [x, index], np.take(x, index, axis=k))
 
 
+@given(shape=st.lists(st.integers(1, 4), min_size=1, max_size=3), taken=st.integers(0, 3), data=st.data())
+def test_gather_along(shape, taken, data):
+    k = data.draw(st.integers(0, len(shape) - 1))
+    x = labels(shape)
+    at = (*shape[:k], taken, *shape[k + 1 :])
+    index = np.random.default_rng(data.draw(st.integers(0, 9))).integers(-shape[k], shape[k], size=at)
+    op = Op(OPSET["gather"], [param("x", x, False), param("i", index, False)], {"axis": k, "along": True})
+    check_moves(op, [x, index], np.take_along_axis(x, index, axis=k))
+
+
 @given(mask=st.lists(st.booleans(), max_size=6))
 def test_filter_reads_its_own_cell_and_all(mask):
     mask = np.array(mask, bool)
@@ -191,10 +201,11 @@ def test_filter_reads_its_own_cell_and_all(mask):
 @pytest.mark.parametrize("along", [0, 1])
 def test_sort_reads_along_its_axis(along):
     keys = np.random.default_rng(0).permutation(12).reshape(3, 4)
-    op = Op(OPSET["sort"], [param("x", keys, False)], {"axis": along})
+    op = Op(OPSET["sort"], [param("x", keys, False), param("y", keys, False)], {"axis": along})
     result = np.argsort(keys, axis=along, kind="stable")
     for i, j in np.ndindex(result.shape):
-        read = cells_read(op, (i, j), [keys], result, {})
+        read = cells_read(op, (i, j), [keys, keys], result, {})
+        assert {k for k, _, _ in read} == {0, 1}
         own = (result[i, j], j) if along == 0 else (i, result[i, j])
         assert {source for _, source, kind in read if kind == "control"} == {own}
         line = {(k, j) for k in range(3)} if along == 0 else {(i, k) for k in range(4)}
