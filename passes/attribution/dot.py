@@ -21,11 +21,13 @@ def dot_scores(
     gradient = objective.row_terms(theta).gradient
     out = np.empty((len(test_features), len(gradient)), dtype=np.float32)
     for block in blocks(len(test_features), len(gradient)):
-        out[block] = -(outcome_gradients[block] @ gradient.T) * (test_features[block] @ objective.features.T)
+        scores = test_features[block] @ objective.features.T
+        scores *= -outcome_gradients[block] @ gradient.T
+        out[block] = scores
     return out
 
 
-def blocks(tests: int, rows: int, cells: int = 1 << 22) -> list[slice]:
-    """Cut test rows into blocks whose (block, rows) intermediate results hold about `cells` numbers."""
+def blocks(tests: int, rows: int, cells: int = 1 << 19) -> list[slice]:
+    """Cut test rows into blocks whose (block, rows) intermediate results hold about `cells` numbers: 4 MB, near caches."""
     size = max(1, cells // max(rows, 1))
     return [slice(start, min(start + size, tests)) for start in range(0, tests, size)]

@@ -35,10 +35,11 @@ def influence_scores(
     classes = gradient.shape[1]
     out = np.empty((len(test_gradients), len(gradient)), dtype=np.float32)
     for block in blocks(len(test_gradients), len(gradient)):
-        moved = curvature.solve(test_gradients[block].T).T.reshape(-1, classes, objective.features.shape[1])
-        scores = np.zeros((len(moved), len(gradient)))
-        for label in range(classes):
-            scores -= (moved[:, label] @ objective.features.T) * gradient[:, label]
+        moved = -curvature.solve(test_gradients[block].T).T.reshape(-1, classes, objective.features.shape[1])
+        scores = moved[:, 0] @ objective.features.T
+        scores *= gradient[:, 0]
+        for label in range(1, classes):
+            scores += (moved[:, label] @ objective.features.T) * gradient[:, label]
         out[block] = scores
     return out
 

@@ -88,6 +88,19 @@ class TestSklearn:
             model.fit(X, y)
         assert ctx.gradient_store.gradient_norm < 1e-10
 
+    def test_data_frames_and_their_text(self):
+        pd = pytest.importorskip("pandas")
+        X, y = data()
+        frame, labels = pd.DataFrame(X), pd.Series(np.where(y, "yes", "no"), dtype=object)
+        model = LogisticRegression().fit(frame, labels)
+        with tp.training_context(model, frame, labels) as ctx:
+            pass
+        assert ctx.gradient_store.objective.y.tolist() == y.tolist()
+        mixed = labels.copy()
+        mixed[3] = 1
+        with pytest.raises(ModelError, match="mixed"), tp.training_context(model, frame, mixed):
+            pass
+
     def test_what_is_refused_and_why(self):
         X, y = data()
         for model, message in (

@@ -23,6 +23,8 @@ def plain_array(value: Any, name: str) -> np.ndarray:
         value = value.detach().cpu().numpy()
     array = np.asarray(value)
     if array.dtype == object:
+        array = _typed(array)
+    if array.dtype == object:
         raise ModelError(f"{name} is {type(value).__name__} of mixed or ragged values, which is no array of one dtype")
     return array
 
@@ -64,3 +66,12 @@ def check_lengths(X: np.ndarray, y: np.ndarray, names: tuple[str, str]) -> None:
         raise ModelError(f"{names[0]} has {len(X)} rows but {names[1]} {length}; each row needs one target")
     if not len(X):
         raise ModelError(f"{names[0]} has no rows: a filter may have dropped all of them")
+
+
+def _typed(array: np.ndarray) -> np.ndarray:
+    """Give an array of Python objects the dtype that all of them have, as a data frame's text column; else as it is."""
+    try:
+        typed = np.array(array.tolist())
+        return typed if typed.shape == array.shape and (typed.astype(object) == array).all() else array
+    except ValueError:
+        return array

@@ -10,6 +10,7 @@ import numpy as np
 
 from traceprop.errors import LineageError
 from traceprop.tracing.lazy import is_lazy
+from traceprop.training.data import plain_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +75,12 @@ def row_owners(X: Any, y: Any, n: int, source_id: str | None) -> Owners:
     Lazy values bring their sources. A plain array is a source of its own, called `source_id` or "X_train", whose rows
     are the samples. Where the targets are lazy and the rows behind them are others than the features', both count.
     """
-    view = _view(X if is_lazy(X) else _wrapped(X, source_id or "X_train"))
+    from traceprop.api import from_numpy
+    from traceprop.lineage import provenance
+
+    view = provenance(X if is_lazy(X) else from_numpy(plain_array(X, "X_train"), source_id=source_id or "X_train"))
     pairs = _every_source(view)
-    label_view = _view(y) if is_lazy(y) else None
+    label_view = provenance(y) if is_lazy(y) else None
     if label_view is not None:
         for name, (samples, rows) in _every_source(label_view).items():
             pairs[name] = _merged(pairs.get(name), samples, rows)
@@ -104,15 +108,3 @@ def _merged(
         return known
     both = np.unique(np.stack([np.concatenate([known[0], samples]), np.concatenate([known[1], rows])], axis=1), axis=0)
     return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
-
-
-def _view(value: Any) -> Any:
-    import traceprop
-
-    return traceprop.provenance(value)
-
-
-def _wrapped(X: Any, source_id: str) -> Any:
-    import traceprop
-
-    return traceprop.from_numpy(np.asarray(X), source_id=source_id)

@@ -131,9 +131,8 @@ class LogisticAdapter(AbstractEstimatorAdapter):
         unknown = ~np.isin(labels, known)
         if unknown.any():
             first = int(np.flatnonzero(unknown)[0])
-            raise ModelError(
-                f"label {labels[first : first + 1].tolist()[0]!r} of row {first} is none that the model was fitted to: {known.tolist()}"
-            )
+            label = labels[first : first + 1].tolist()[0]
+            raise ModelError(f"label {label!r} of row {first} is none that the model was fitted to: {known.tolist()}")
         return np.searchsorted(known, labels).astype(np.int64)
 
 

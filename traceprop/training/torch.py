@@ -332,7 +332,9 @@ def _check_labels(targets: np.ndarray, classes: int) -> None:
     bad = ~np.isin(targets, np.arange(classes))
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
-        raise ModelError(f"label {np.ravel(targets[row]).tolist()[0]!r} of row {row} is none of the classes 0 to {classes - 1}")
+        raise ModelError(
+            f"label {np.ravel(targets[row]).tolist()[0]!r} of row {row} is none of the classes 0 to {classes - 1}"
+        )
 
 
 def _flattened(gradient: Any, module: nn.Module) -> Floats:
