@@ -113,7 +113,12 @@ def loss_hessian(features: Floats, terms: Terms) -> Floats:
     out = np.empty((k * d, k * d))
     for left in range(k):
         for right in range(left + 1):
-            block = features.T @ (terms.hessian[:, left, right, None] * features)
+            weight = terms.hessian[:, left, right]
+            if left == right and (weight >= 0).all():
+                half = np.sqrt(weight)[:, None] * features
+                block = half.T @ half  # NumPy sees the symmetry and does half of the work
+            else:
+                block = features.T @ (weight[:, None] * features)
             out[left * d : (left + 1) * d, right * d : (right + 1) * d] = block
             out[right * d : (right + 1) * d, left * d : (left + 1) * d] = block.T
     return out
