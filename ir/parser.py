@@ -19,6 +19,7 @@ from traceprop.ir.expr import Dim
 from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenMap, GivenRead
 from traceprop.ir.graph import Op, Param, Program, Value, payload_dtype
 from traceprop.ir.index_map import AXIS_NAMES, Bound, Kind
+from traceprop.ir.line_memo import LineMemo
 from traceprop.ir.ops import OpDef
 from traceprop.ir.opset import OPSET
 from traceprop.ir.syntax import BoundText, LookText, MapText, Mistake, OpLine, nearest, read_line, value_name
@@ -50,6 +51,7 @@ class _Reading:
         self.lines = text.split("\n")
         self.constants = constants
         self.line = 0  # the line at hand, from 0
+        self.read_op = LineMemo(lambda code: self._read(code, "op"))
         self.values: dict[str, Value] = {}
         self.names: dict[Value, str] = {}
         self.result_types: list[Type] = []
@@ -132,7 +134,7 @@ class _Reading:
     def _op(self, text: str) -> Op:
         matched = _OP_AND_MAP.match(text)
         code, comment = matched.groups() if matched else (text, None)
-        line: OpLine = self._read(code, "op")
+        line = self.read_op(code)
         definition = OPSET.get(line.name)
         if definition is None:
             hint = nearest(line.name, OPSET) or f"; there are {', '.join(OPSET)}"

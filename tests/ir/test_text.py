@@ -238,3 +238,21 @@ def test_numpy_numbers_print_as_numbers():
     x = Param("x", ArrayType("f64", ()))
     op = Op(elementwise, [x], {"by": np.float64(0.5)}, "numpy.f")
     assert "{by=0.5}" in str(Program("f", (x,), (op,), (op.result,)))
+
+
+def test_lines_of_one_skeleton_are_told_apart():
+    lines = [
+        '%0: f64[N%4] = opaque[f](%x) {shape=(N%4,)} loc("a.py":1)',
+        '%1: f64[N%5] = opaque[f](%x) {shape=(N%5,)} loc("a.py":2)',
+        '%2: f64[N] = elementwise[f](%x) {how="%x"} loc("a.py":3)',
+        '%3: f64[N] = elementwise[f](%2) {how="%2"} loc("a.py":4 in "g")',
+        '%4: f64[N] = elementwise[f](%3) {how="%2"} loc("a.py":5 in "g")',
+        '%5: f64[N] = elementwise[f](%4) {how="%2"} loc("a.py":6 in "g")',
+        "record(%4) {slot=0}",
+        "record(%5) {slot=0}",
+    ]
+    text = "\n".join(["func @f(%x: f64[N]) -> f64[N] {", *(f"  {line}" for line in lines), "  return %5", "}"])
+    assert dump(parse(text), maps=False) == text
+    with pytest.raises(ParseError) as refused:
+        parse(text.replace("(%4) {how", "(%9) {how").replace("%5:", "%15:").replace("%5", "%15"))
+    assert (refused.value.line, refused.value.column) == (7, 32)
