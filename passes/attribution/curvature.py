@@ -76,12 +76,11 @@ class Curvature:
         return share
 
 
-def smallest_curvature(hessian: Floats) -> float:
-    """Give the least eigenvalue of a positive semi-definite matrix that is not zero up to rounding; 0 if there is none.
+def smallest_curvature(hessian: Floats) -> tuple[float, Floats]:
+    """Give the least eigenvalue of a positive semi-definite matrix (p, p) that is not 0 up to rounding, else 0.
 
-    It bounds distances from below outside of the flat directions, along which a convex function that is flat
-    everywhere there does not change.
+    And, (q, p), the directions in which it is.
     """
-    values = np.linalg.eigvalsh(hessian)
-    positive = values[values > 8 * len(values) * np.finfo(np.float64).eps * max(float(values[-1]), 0.0)]
-    return float(positive[0]) if positive.size else 0.0
+    values, vectors = np.linalg.eigh(hessian)
+    positive = values > 8 * len(values) * np.finfo(np.float64).eps * max(float(values[-1]), 0.0)
+    return float(values[positive].min(initial=np.inf)) if positive.any() else 0.0, vectors[:, ~positive].T

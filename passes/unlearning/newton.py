@@ -87,10 +87,13 @@ def distance_bound(objective: LinearObjective, gradient_norm: float, hessian: Fl
     curvature falls by at most exp(-R s). Integrating it from theta to theta* gives m (1 - exp(-R s)) / R <= |grad F|,
     so s <= -log(1 - R |grad F| / m) / R, about |grad F| / m when that is small, and exactly that for a quadratic
     (r = 0). Infinite where R |grad F| >= m, and for losses of unknown r. (After Bach 2010, proposition 1.)
+
+    Directions along which H is flat up to rounding are left out if no logit changes along them, as then F is flat all
+    along: the bound is to the nearest minimum. If one does change, there is no bound.
     """
     r = objective.loss.self_concordance
-    least = smallest_curvature(hessian)
-    if r is None or least <= 0 or not math.isfinite(gradient_norm):
+    least, flat = smallest_curvature(hessian)
+    if r is None or least <= 0 or not math.isfinite(gradient_norm) or not _never_bends(objective, flat):
         return math.inf
     reach = r * float(np.sqrt((objective.features[objective.kept] ** 2).sum(axis=1).max(initial=0.0)))
     if reach == 0:
@@ -116,3 +119,15 @@ def _line_search(
                 return moved, new_value, new_gradient, hessian
         size /= 2
     return None
+
+
+def _never_bends(objective: LinearObjective, directions: Floats) -> bool:
+    """Whether no kept row's loss changes along directions (q, d * k): no logit does, or for softmax all do alike."""
+    features = objective.features[objective.kept]
+    for direction in directions:
+        moved = features @ unflat(direction, objective.classes)
+        if objective.classes > 1 and objective.loss.cross_entropy:
+            moved = moved - moved.mean(axis=1, keepdims=True)
+        if np.abs(moved).max(initial=0.0) > 1e-7 * np.abs(features).max(initial=1.0):
+            return False
+    return True

@@ -8,6 +8,17 @@ import traceprop as tp
 
 pytest.importorskip("pandas")
 
+SUBSETS = 60  # ranks of fewer are too coarse to reach 0.97; benchmarks/lds.py has more
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small fits lose more time to a second BLAS thread than they win."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
 
 @pytest.fixture(scope="module")
 def adult(data_dir):
@@ -32,8 +43,8 @@ def store(adult):
 
 def test_influence_ranks_subsets_as_retraining_does(adult, store):
     rng = np.random.default_rng(0)
-    kept = np.zeros((16, len(adult.y)), dtype=bool)
-    truth = np.empty((16, len(adult.y_test)))
+    kept = np.zeros((SUBSETS, len(adult.y)), dtype=bool)
+    truth = np.empty((SUBSETS, len(adult.y_test)))
     sign = 2 * adult.y_test - 1
     for mask, margins in zip(kept, truth, strict=True):
         mask[rng.permutation(len(adult.y))[: len(adult.y) // 2]] = True
@@ -45,7 +56,7 @@ def test_influence_ranks_subsets_as_retraining_does(adult, store):
     engine = tp.attribution_engine(store)
     influence = engine.scores(adult.X_test, adult.y_test)
     assert influence.verdict == "exact"
-    assert score(kept.astype(np.float32) @ np.asarray(influence).T) >= 0.96  # of 16 subsets; benchmarks/lds.py has more
+    assert score(kept.astype(np.float32) @ np.asarray(influence).T) >= 0.97
     assert score(np.asarray(engine.effect(~kept, adult.X_test, adult.y_test))) >= 0.98
     dot = tp.attribution_engine(store, "dot").scores(adult.X_test, adult.y_test)
     assert 0.6 < score(kept.astype(np.float32) @ np.asarray(dot).T) < 0.85

@@ -88,7 +88,7 @@ class TestModels:
         )
 
     def test_in_place_changes_the_model_and_the_store(self, clinics, store):
-        model = store.model
+        model, engine = store.model, tp.attribution_engine(store)
         result = tp.unlearn(model, store, source_id="north", rows=[3], inplace=True)
         assert result.model is model
         assert result.gradient_store is store
@@ -99,6 +99,7 @@ class TestModels:
         np.testing.assert_allclose(model.coef_, retrained.coef_, atol=1e-9)
         scores = tp.attribution_engine(store).scores(clinics.X_test, clinics.y_test)
         assert (scores[:, gone] == 0).all()
+        np.testing.assert_array_equal(engine.scores(clinics.X_test, clinics.y_test), scores)
 
     def test_forgetting_goes_on_from_a_result(self, clinics, store):
         first = tp.unlearn(gradient_store=store, source_id="north", rows=[3])

@@ -13,9 +13,9 @@ from traceprop.passes.attribution.dot import dot_scores
 from traceprop.passes.attribution.effect import removal_effects
 from traceprop.passes.attribution.influence import influence_scores, parameter_gradients
 from traceprop.passes.attribution.losses import Floats
-from traceprop.passes.attribution.objective import unflat
+from traceprop.passes.attribution.objective import LinearObjective, unflat
 from traceprop.passes.attribution.outcome import Outcome, outcome_gradients
-from traceprop.training.adapter import AbstractGradientAdapter
+from traceprop.training.adapter import AbstractGradientAdapter, AbstractLinearAdapter
 from traceprop.training.store import GradientStore
 
 Found = tuple[np.ndarray, str, str]
@@ -62,8 +62,22 @@ class AbstractLinearEstimator(AbstractEstimator):
 
     def __init__(self, store: GradientStore, outcome: str) -> None:
         super().__init__(store, outcome)
-        self.adapter, self.objective, self.theta = store.linear(f"estimator={self.name!r}")
+        store.linear(f"estimator={self.name!r}")
         self.kind = self.outcome(self.objective.loss.cross_entropy)
+
+    # Read from the store at each question: a model that was corrected in place takes its store along.
+
+    @property
+    def adapter(self) -> AbstractLinearAdapter:
+        return self.store.linear("attribution")[0]
+
+    @property
+    def objective(self) -> LinearObjective:
+        return self.store.linear("attribution")[1]
+
+    @property
+    def theta(self) -> Floats:
+        return self.store.linear("attribution")[2]
 
     def _test_rows(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, np.ndarray, Floats]:
         """Features, encoded targets, and the outcomes' gradients in the logits."""

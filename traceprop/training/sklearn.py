@@ -71,7 +71,10 @@ class AbstractEstimatorAdapter(AbstractLinearAdapter):
     def retrain(self, X: np.ndarray, y: np.ndarray, objective: LinearObjective) -> Floats:
         from sklearn.base import clone
 
-        return self.theta(clone(self.model).fit(X[objective.kept], y[objective.kept]))
+        try:
+            return self.theta(clone(self.model).fit(X[objective.kept], y[objective.kept]))
+        except ValueError as error:
+            raise ModelError(f"scikit-learn cannot be fitted to the rows that stay: {error}") from error
 
     def class_major(self, gradient: Any) -> Floats:
         """Take coef_'s gradient and then intercept_'s, as one flat array or as a pair."""

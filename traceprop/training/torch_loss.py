@@ -18,11 +18,6 @@ _OUTPUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "as they are": lambda out: out,
     "squeezed": lambda out: out.squeeze(-1),
 }
-_TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "as they are": lambda y: y.astype(np.float64) if y.dtype.kind == "f" else y,
-    "integers": lambda y: y.astype(np.int64),
-    "floats": lambda y: y.astype(np.float64),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +27,7 @@ class SingleLoss:
     after: Callable[[torch.Tensor], torch.Tensor]
     loss: Callable[..., Any]
     outputs: str
-    labels: str
+    dtype: np.dtype[Any]
 
     def __call__(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return self.of_output(self.after(logits[None]), target[None])
@@ -42,10 +37,12 @@ class SingleLoss:
         return self.loss(_OUTPUTS[self.outputs](out), target).reshape(())
 
     def targets(self, y: np.ndarray) -> np.ndarray:
-        """Give targets as the loss takes them: float64 or int64."""
-        if y.dtype.kind not in "biuf":
-            raise ModelError(f"y holds {y.dtype}, and a torch loss needs numbers; encode the labels first")
-        return _TARGETS[self.labels](y)
+        """Give targets in the type that the loss takes. Raises ModelError where that would change them."""
+        targets = y.astype(self.dtype)
+        if not np.array_equal(targets, y):
+            row = int(np.argwhere(targets != y)[0][0])
+            raise ModelError(f"target {y[row].tolist()!r} of row {row} is no {self.dtype}, which the loss takes")
+        return targets
 
     def many(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Give the losses of (n, k) logits: float64 (n,)."""
@@ -63,12 +60,15 @@ def find_single_loss(
     ModelError
         The loss fails, gives other shapes than one value per sample, or mixes the samples of a batch.
     """
+    if y.dtype.kind not in "biuf":
+        raise ModelError(f"y holds {y.dtype}, and a torch loss needs numbers; encode the labels first")
     some = logits[:PROBED].astype(np.float64)
+    own = np.dtype(np.float64) if y.dtype.kind == "f" else y.dtype
     first: Exception | None = None
     for outputs in _OUTPUTS if some.ndim == 2 and some.shape[1] == 1 else ["as they are"]:
-        for labels in _TARGETS:
-            single = SingleLoss(after, loss, outputs, labels)
-            targets = single.targets(y)
+        for dtype in dict.fromkeys([own, np.dtype(np.int64), np.dtype(np.float64)]):
+            single = SingleLoss(after, loss, outputs, dtype)
+            targets = y.astype(dtype)
             if not np.array_equal(targets, y):
                 continue
             try:

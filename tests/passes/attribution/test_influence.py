@@ -181,8 +181,10 @@ class TestCurvature:
         assert Curvature.of(np.array([[1.0, 2.0], [2.0, 1.0]])).negative
 
     def test_smallest_curvature_skips_what_is_flat(self):
-        assert smallest_curvature(np.diag([3.0, 2.0, 0.0])) == 2.0
-        assert smallest_curvature(np.zeros((2, 2))) == 0.0
+        least, flat = smallest_curvature(np.diag([3.0, 2.0, 0.0]))
+        assert least == 2.0
+        np.testing.assert_array_equal(np.abs(flat), [[0, 0, 1]])
+        assert smallest_curvature(np.zeros((2, 2)))[0] == 0.0
 
 
 class TestFit:

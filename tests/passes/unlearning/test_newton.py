@@ -101,6 +101,17 @@ def test_there_is_no_bound_for_an_unknown_loss():
     assert distance_bound(objective, 1e-6, hessian) == np.inf
 
 
+def test_there_is_no_bound_where_a_direction_is_flat_only_here():
+    rng = np.random.default_rng(0)
+    features = np.column_stack([rng.normal(size=50), np.full(50, 1e-9)])
+    objective = LinearObjective(features, np.arange(50) % 2, LogisticLoss(), 0.0, np.zeros(2), "sum")
+    _, _, hessian = objective.derivatives(np.zeros((2, 1)))
+    assert np.isfinite(distance_bound(objective, 1e-12, hessian))  # no logit moves by more than 1e-9 along it
+    far = np.array([[0.0], [4e10]])
+    _, _, hessian = objective.derivatives(far)
+    assert distance_bound(objective, 1e-12, hessian) == np.inf  # saturated: flat, but not at the minimum
+
+
 def test_gap_and_distances():
     original, retrained = np.array([1.0, 1.0]), np.array([2.0, 4.0])
     assert gap_closed(original, retrained, retrained) == 100
