@@ -43,7 +43,9 @@ def test_every_command_explains_itself(command: list[str], tmp_path: Path) -> No
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    code = "import sys\ntry: import traceprop.cli as c; c.app(['demo', '--help'])\nexcept SystemExit: print(*sys.modules)"
+    code = (
+        "import sys\ntry: import traceprop.cli as c; c.app(['demo', '--help'])\nexcept SystemExit: print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert not {"torch", "sklearn", "pandas", "polars", "jax", "scipy"} & set(done.stdout.splitlines()[-1].split())
 
