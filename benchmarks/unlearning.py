@@ -20,6 +20,8 @@ KEPT_METRICS = (
     "forgotten",
     "newton_steps",
     "parameter_bound",
+    "original_gradient_norm",
+    "retrained_gradient_norm",
     "gap_closed",
     "forget_logit_distance",
     "forget_logit_distance_original",
@@ -48,7 +50,7 @@ def main(quick: bool = False) -> dict[str, Any]:
     results = {}
     for name, rows in chosen.items():
         stay = np.setdiff1d(np.arange(len(data.y)), rows)
-        _, retraining = cpu_seconds(lambda stay=stay: new_model().fit(data.X[stay], data.y[stay]))
+        _, retraining = cpu_seconds(lambda stay=stay: new_model().fit(data.X[stay], data.y[stay]), repeats=3)
         _, newton = cpu_seconds(
             lambda stay=stay: (
                 new_model().set_params(solver="newton-cholesky", tol=1e-10).fit(data.X[stay], data.y[stay])
@@ -86,7 +88,8 @@ def main(quick: bool = False) -> dict[str, Any]:
                 ]
                 for name, found in results.items()
             ],
-            "Against scikit-learn really retrained on the rows that stay (L-BFGS to 1e-8). Logits left: distance to the "
+            "Against scikit-learn really retrained on the rows that stay (L-BFGS to 1e-8, and what it leaves undone "
+            "counts as left here). Logits left: distance to the "
             "retrained model's, of the original model's. Time: CPU time, one thread, over that of the retraining.",
         ),
     }

@@ -152,7 +152,8 @@ def unlearn(
         why += (
             f"; against retraining ({adapter.retraining}): {judged['gap_closed']:.1f} % of the gap closed, forgotten "
             f"rows' logits at {judged['forget_of_the_way']:.2%} and test logits at {judged['test_of_the_way']:.2%} of the "
-            "original model's distance"
+            f"original model's distance; the retraining stopped at a gradient norm of "
+            f"{judged['retrained_gradient_norm']:.1e}"
         )
     if inplace:
         corrected = adapter.corrected(stored, model, inplace=True)
