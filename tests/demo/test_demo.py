@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import traceprop as tp
 from traceprop.demo import make_data
 
 
@@ -43,6 +44,15 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Pat
 @pytest.fixture(params=["sklearn", "torch"])
 def demo(request: pytest.FixtureRequest, demos: Callable[[str], tuple[Path, dict[str, Any]]]) -> Any:
     return demos(request.param)
+
+
+def test_the_text_of_its_program_reads_back(demo: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = demo
+    assert found["program"]["text_reads_back"] is True
+    for name in ("program-traced.txt", "program-optimized.txt"):
+        text = (folder / found["files"][name]).read_text()
+        assert str(tp.ir.parse(text)) + "\n" == text
+    assert "prepare" in (folder / found["files"]["program.html"]).read_text()
 
 
 def test_nothing_runs_before_it_is_asked(demo: tuple[Path, dict[str, Any]]) -> None:

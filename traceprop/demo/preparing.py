@@ -28,6 +28,7 @@ class Prepared:
     y: Any
     traced: str
     optimized: str
+    reads_back: bool
     ops_run_before: int
     ops_run_after: int
     features: np.ndarray
@@ -44,14 +45,15 @@ def table(path: Any, source_id: str | None = None) -> Any:
 def prepare_both(files: Files) -> Prepared:
     """Trace and call `prepare`, then ask for its values and compare them with the same function in pandas."""
     north, south = table(files.north_office), table(files.south_office)
-    traced = str(prepare.ir(north, south, stage="traced"))
-    optimized = str(prepare.ir(north, south, stage="optimized"))
+    programs = [prepare.ir(north, south, stage=stage) for stage in ("traced", "optimized")]
+    traced, optimized = map(str, programs)
     X, y = prepare(north, south)
     before = ops_run(X)
     features, labels = np.asarray(X), np.asarray(y)
     plain_features, plain_labels = prepare_plain(read(files.north_office), read(files.south_office))
     if features.shape != plain_features.shape:
         raise AssertionError(f"traced features are {features.shape}, pandas' are {plain_features.shape}")
+    programs[0].to_html(files.folder / "program.html")
     write_text(files.folder / "program-traced.txt", traced + "\n")
     write_text(files.folder / "program-optimized.txt", optimized + "\n")
     return Prepared(
@@ -60,6 +62,7 @@ def prepare_both(files: Files) -> Prepared:
         y=y,
         traced=traced,
         optimized=optimized,
+        reads_back=all(tp.ir.parse(str(program)) == program for program in programs),
         ops_run_before=before,
         ops_run_after=ops_run(X),
         features=features,

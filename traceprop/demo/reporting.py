@@ -107,6 +107,7 @@ def results(
         },
         "program": {
             "features": list(prepared.features.shape),
+            "text_reads_back": prepared.reads_back,
             "ops_run_before_asked": prepared.ops_run_before,
             "ops_run_after": prepared.ops_run_after,
             "max_difference_from_pandas": prepared.difference,
@@ -138,7 +139,7 @@ def results(
         },
         "files": {
             name: str(files.folder / name)
-            for name in ("report.html", "report.json", "program-traced.txt", "program-optimized.txt")
+            for name in ("report.html", "report.json", "program-traced.txt", "program-optimized.txt", "program.html")
         },
         "seconds": {
             "total": seconds,

@@ -101,8 +101,9 @@ class Show:
             self.console.print(Text(f"    {sign} {op}", style=style), no_wrap=True, overflow="ellipsis")
         if len(changed) > IR_HEAD:
             self.say(f"  ... {len(changed) - IR_HEAD} more changes ...")
-        names = [escape(str(files.folder / name)) for name in ("program-traced.txt", "program-optimized.txt")]
-        self.say(f"whole, with types: [cyan]{names[0]}[/], [cyan]{names[1]}[/]")
+        self.say(f"the text reads back to an equal program: [bold]{'yes' if prepared.reads_back else 'NO'}[/]")
+        names = ("program-traced.txt", "program-optimized.txt", "program.html")
+        self.say(f"whole, with types: {', '.join(f'[cyan]{escape(str(files.folder / name))}[/]' for name in names)}")
 
     def laziness(self, prepared: Prepared) -> None:
         """Step 3."""
