@@ -122,10 +122,10 @@ def _retrained(prepared: Prepared, samples: np.ndarray, learner: AbstractLearner
     return timed(lambda: learner.fit(learner.new(features.shape[1]), features, labels))
 
 
-def timed(call: Callable[[], Any], runs: int = 3) -> tuple[Any, float]:
-    """Do the same thing some times; return its result and the median of its wall-clock times in seconds."""
-    times = []
-    for _ in range(runs):
+def timed(call: Callable[[], Any], runs: int = 3, patience: float = 1.0) -> tuple[Any, float]:
+    """Do the same thing some times, fewer once `patience` seconds have gone; return its result and its median time."""
+    times: list[float] = []
+    while len(times) < runs and sum(times) < patience:
         start = time.perf_counter()
         result = call()
         times.append(time.perf_counter() - start)

@@ -92,7 +92,7 @@ class TorchLearner(AbstractLearner):
         optimizer = torch.optim.LBFGS(
             model.parameters(),
             max_iter=2000,
-            history_size=50,
+            history_size=100,
             tolerance_grad=1e-10,
             tolerance_change=0.0,
             line_search_fn="strong_wolfe",
