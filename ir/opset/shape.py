@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from traceprop.errors import TypeRuleError
+from traceprop.errors import DimMismatchError, TypeRuleError
 from traceprop.ir.expr import Dim, Expr, evaluate, floordiv, maximum, minimum, mod, product, symbols_of
 from traceprop.ir.graph import Op
 from traceprop.ir.index_map import AxisRead, Bound, Read, axes, axis
@@ -55,8 +55,9 @@ def _broadcast_reads(op: Op) -> tuple[Read, ...]:
 def _reshape_type(sig: Signature) -> Type:
     (operand,) = sig.operands
     shape = tuple(sig.attrs["shape"])
-    if product(shape) != product(operand.dims):
-        raise TypeRuleError(f"cannot reshape {operand} to ({', '.join(map(str, shape))})")
+    cells, wanted = product(operand.dims), product(shape)
+    if cells != wanted:
+        raise DimMismatchError(f"cannot reshape {operand} to ({', '.join(map(str, shape))})", cells, wanted)
     return ArrayType(_dtype(operand), shape)
 
 

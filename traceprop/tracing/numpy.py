@@ -374,9 +374,11 @@ def _divided(total: Dim, part: Dim) -> Dim:
 
 
 def _ravel(a: Any, order: str = "C") -> Any:
-    return (
-        _reshape(a, (product(_dims(a)) if isinstance(a, Lazy) else -1,), order) if isinstance(a, Lazy) else np.ravel(a)
-    )
+    if not isinstance(a, Lazy):
+        return np.ravel(a)
+    if order != "C":
+        raise NoRule
+    return emit(reshape, [a], {"shape": (product(a.type.dims),)})
 
 
 def _transpose(a: Any, axes: Any = None) -> Any:

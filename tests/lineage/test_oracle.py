@@ -1,0 +1,129 @@
+"""Lineage of random programs against perturbation: what a changed source cell changes must have been reported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+
+import traceprop as tp
+from tests.lineage.programs import FINITE, OPS, RandomProgram, programs
+from tests.lineage.test_values import lazily, traced
+from traceprop.errors import TracepropError
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:.*has no lineage rule")
+thorough = settings(
+    max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False
+)
+KINDS = ("direct", "aggregate", "control", "order")
+Cells = set[tuple[int, ...]]
+
+
+def cells_of(view: Any, index: Any, kind: str = "any") -> dict[str, Cells]:
+    return {source: set(map(tuple, cells.tolist())) for source, cells in view.cells(index, kind).items()}
+
+
+def rows_of(view: Any, i: Any, kind: str = "any") -> dict[str, set[int]]:
+    return {source: set(rows.tolist()) for source, rows in view.rows(i, kind).items()}
+
+
+def others(array: np.ndarray, cell: tuple[int, ...]) -> list[Any]:
+    """Other values for a cell: near, far, and of the other sign."""
+    if array.dtype == bool:
+        return [not array[cell]]
+    return [v for v in (array[cell] + 1, array[cell] - 2, 100, -100, 0) if v != array[cell]]
+
+
+def changed(program: RandomProgram, k: int, cell: tuple[int, ...], position: int, base: np.ndarray) -> Cells:
+    """Cells of a returned value that some change of one source cell changes; all of a row where rows come or go."""
+    found: Cells = set()
+    for value in others(program.sources[k], cell):
+        sources = [array.copy() for array in program.sources]
+        sources[k][cell] = value
+        try:
+            again = program.plain(*sources)[position]
+        except (ValueError, IndexError, TypeError, ZeroDivisionError):
+            continue
+        if again.shape != base.shape:  # only cells that are still there can be compared
+            if again.ndim != base.ndim:
+                continue
+            both = tuple(slice(0, min(n, m)) for n, m in zip(again.shape, base.shape, strict=True))
+            gone = np.ones(base.shape, dtype=bool)
+            gone[both] = ~((again[both] == base[both]) | ((again[both] != again[both]) & (base[both] != base[both])))
+            found |= set(map(tuple, np.argwhere(gone).tolist()))
+            continue
+        differs = (again != base) & ~((again != again) & (base != base))
+        found |= set(map(tuple, np.argwhere(differs).tolist()))
+    return found
+
+
+def source_name(lazy: Any, k: int) -> str:
+    return f"s{k}"
+
+
+def check_sound(program: RandomProgram, results: tuple[Any, ...], ids: list[str]) -> None:
+    """Every result cell that some perturbation changes reports the perturbed cell."""
+    base = program.plain()
+    for position, lazy in enumerate(results):
+        if not hasattr(lazy, "value") or not base[position].size:
+            continue
+        view = tp.provenance(lazy)
+        reported = {cell: cells_of(view, cell) for cell in np.ndindex(base[position].shape)}
+        for k, source in enumerate(program.sources):
+            for cell in np.ndindex(source.shape):
+                for hit in changed(program, k, cell, position, base[position]):
+                    assert cell in reported[hit].get(ids[k], set()), (position, hit, ids[k], cell)
+
+
+def check_consistent(lazy: Any) -> None:
+    """The questions about one value agree with one another."""
+    view = tp.provenance(lazy)
+    shape = np.asarray(lazy).shape
+    n = shape[0] if shape else 1
+    rows = {kind: [rows_of(view, i, kind) for i in range(n)] for kind in (*KINDS, "any")}
+    for i in range(n):
+        index = i if shape else ()
+        kinds = {kind: cells_of(view, index, kind) for kind in KINDS}
+        united = cells_of(view, index)
+        for source in set(united).union(*kinds.values()):
+            parts = [kinds[kind].get(source, set()) for kind in KINDS]
+            assert set().union(*parts) == united.get(source, set())
+        for kind in KINDS:
+            projected = {s: {cell[0] if cell else 0 for cell in cells} for s, cells in kinds[kind].items() if cells}
+            assert rows[kind][i] == projected, (i, kind)
+        assert rows["any"][i] == {s: {c[0] if c else 0 for c in cells} for s, cells in united.items() if cells}
+    for kind in (*KINDS, "any"):
+        every: dict[str, set[int]] = {}
+        for found in rows[kind]:
+            for source, reached in found.items():
+                every.setdefault(source, set()).update(reached)
+        assert rows_of(view, slice(None), kind) == every
+        for source in view.sources():
+            for s in range(view.source(source).n_rows):
+                affected = set(view.affected_rows(source, [s], kind).tolist())
+                assert affected == {i for i in range(n) if s in rows[kind][i].get(source, set())}, (source, s, kind)
+    pairs = view.row_pairs()
+    listed = {(s, int(r), int(q)) for s, (left, right) in pairs.items() for r, q in zip(left, right, strict=True)}
+    assert listed == {(s, i, q) for i, found in enumerate(rows["direct"]) for s, qs in found.items() for q in qs}
+
+
+@thorough
+@given(programs(FINITE, max_steps=8, max_cells=40))
+def test_traced_is_sound(program):
+    check_sound(program, traced(program), [f"given_{k}" for k in range(len(program.sources))])
+
+
+@thorough
+@given(programs(FINITE, max_steps=8, max_cells=40))
+def test_lazy_is_sound(program):
+    check_sound(program, lazily(program), [f"s{k}" for k in range(len(program.sources))])
+
+
+@thorough
+@given(programs(FINITE, max_steps=8, max_cells=40))
+def test_answers_agree(program):
+    for lazy in lazily(program):
+        check_consistent(lazy)
