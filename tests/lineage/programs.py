@@ -355,8 +355,9 @@ def arrays(draw: st.DrawFn, numbers: Sequence[float] = FINITE) -> np.ndarray:
     dtype = draw(st.sampled_from(DTYPES))
     cells = draw(st.lists(st.sampled_from(numbers), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
     array = np.array(cells, dtype=np.float64).reshape(shape)
-    with np.errstate(all="ignore"):
-        return array.astype(_NUMPY[dtype]) if dtype[0] == "f" else np.nan_to_num(array, posinf=1, neginf=0).astype(_NUMPY[dtype])
+    if dtype[0] != "f":
+        array = np.asarray(np.nan_to_num(array, posinf=1, neginf=0))
+    return array.astype(_NUMPY[dtype])
 
 
 @st.composite

@@ -263,7 +263,8 @@ def _forward(value: Lazy, source: Source, rows: np.ndarray, limit: int) -> Regio
 
 def _pairs(value: Lazy, rows: np.ndarray) -> Iterator[tuple[Source, Trail]]:
     if value.source is not None:
-        yield value.source, Trail(rows, rows)
+        if all(value.concrete_shape()):
+            yield value.source, Trail(rows, rows)
     else:
         yield from direct_pairs(value.call(), value.value, rows)
 
