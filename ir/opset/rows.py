@@ -17,7 +17,11 @@ gather = OpDef(
     " the result's shape. A position below zero counts from the end.",
 )
 filter = OpDef("filter", "The positions at which a boolean array is true, `{size=K}` of them, in order.", "never")
-sort = OpDef("sort", "The stable permutation that sorts the operands, first key first, along `{axis=0}`.")
+sort = OpDef(
+    "sort",
+    "The permutation that sorts the operands, first key first, along `{axis=0}`: the stable one, or what another of"
+    ' NumPy\'s algorithms gives, `{kind="quicksort"}`.',
+)
 concat = OpDef(
     "concat",
     "Operands one after another along `{axis=0}`; along axis 1 a table takes columns, arrays among them under `names`.",

@@ -20,7 +20,7 @@ class CSE(AbstractPass):
     """%a = op(x); %b = op(x)  =>  %a, and %b's users read %a
 
     Same op, payload, operands and attributes compute the same cells from the same cells. The first user line stays.
-    Of two ops that differ only in the symbol of a data-dependent size the first stays too: the sizes are equal.
+    (Two filters of equal masks have one size symbol from the trace on, so they are the same op too.)
     """
 
     name: ClassVar[str] = "cse"
@@ -32,7 +32,7 @@ class CSE(AbstractPass):
         for old in program.ops:
             op = over(old, replaced)
             if not op.definition.effect:
-                value = first.setdefault(_key(op), op.result)
+                value = first.setdefault(identity(op, op.operands), op.result)
                 if value is not old.result:
                     replaced[old.result] = value
                 if value is not op.result:
@@ -41,9 +41,10 @@ class CSE(AbstractPass):
         return program.with_ops(kept, [replaced.get(value, value) for value in program.returns])
 
 
-def _key(op: Op) -> _Key:
+def identity(op: Op, operands: tuple[Value, ...]) -> _Key:
+    """A key that two ops share if, over these operands, they compute the same cells from the same cells."""
     attrs = tuple((name, _hashable(value)) for name, value in sorted(op.attrs.items()))
-    return (op.definition.name, op.payload, op.operands, attrs, op.result.type, op.rule, op.native)
+    return (op.definition.name, op.payload, operands, attrs, op.result.type, op.rule, op.native)
 
 
 def _hashable(value: Any) -> Hashable:

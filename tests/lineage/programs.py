@@ -152,7 +152,9 @@ def _index_item(draw: Draw, size: int) -> Any:
     kind = draw(st.sampled_from(["slice", "slice", "all", "int"] if size else ["slice", "all"]))
     if kind == "int":
         return draw(st.integers(-size, size - 1))
-    return slice(None) if kind == "all" else slice(draw(bound), draw(bound), draw(st.sampled_from([None, 1, 2, -1, -2])))
+    return (
+        slice(None) if kind == "all" else slice(draw(bound), draw(bound), draw(st.sampled_from([None, 1, 2, -1, -2])))
+    )
 
 
 def _basic_index(draw: Draw, values: Sequence[Any]) -> Any:
@@ -214,9 +216,7 @@ def _contracted(draw: Draw, values: Sequence[Any]) -> Any:
     a = _some(draw, values, lambda v: v.ndim in (1, 2) and v.dtype != bool)
     if a is None:
         return None
-    b = _some(
-        draw, values, lambda v: v.ndim in (1, 2) and v.dtype != bool and v.shape[0] == values[a].shape[-1]
-    )
+    b = _some(draw, values, lambda v: v.ndim in (1, 2) and v.dtype != bool and v.shape[0] == values[a].shape[-1])
     return None if b is None else ((a, b), ())
 
 
@@ -262,9 +262,7 @@ BINARY = (
     "add subtract multiply true_divide floor_divide mod power maximum minimum fmax hypot arctan2 equal not_equal less "
     "less_equal greater greater_equal logical_and logical_or logical_xor copysign heaviside"
 ).split()
-REDUCTIONS = (
-    "sum mean std var max min prod any all median ptp count_nonzero nansum nanmean nanmax"
-).split()
+REDUCTIONS = ("sum mean std var max min prod any all median ptp count_nonzero nansum nanmean nanmax").split()
 
 OPS: dict[str, Kind] = {
     **{name: Kind(getattr(np, name), _unary(fits=lambda v: v.dtype != bool)) for name in UNARY},

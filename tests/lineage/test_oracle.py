@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, reject, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings
 
 import traceprop as tp
-from tests.lineage.programs import FINITE, OPS, RandomProgram, programs
+from tests.lineage.programs import FINITE, RandomProgram, programs
 from tests.lineage.test_values import lazily, traced
-from traceprop.errors import TracepropError
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:.*has no lineage rule")
 thorough = settings(

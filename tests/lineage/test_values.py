@@ -21,7 +21,8 @@ thorough = settings(
 def same(got: Any, want: np.ndarray) -> None:
     """Equal bit by bit, except that one NaN is as good as another."""
     got = np.asarray(got)
-    assert got.dtype == want.dtype and got.shape == want.shape
+    assert got.dtype == want.dtype
+    assert got.shape == want.shape
     np.testing.assert_array_equal(got, want)
     if want.dtype.kind == "f":
         real = ~np.isnan(want)

@@ -163,8 +163,10 @@ def forward(read: Read, region: Region, result: tuple[int, ...], scope: Scope) -
     """The result cells that read some cell of `region`."""
     shape = scope.shape(read.operand)
     found = Region(result)
-    box = clipped(read.where, everything(result).boxes[0] if all(result) else (), scope)
-    if not box and result or not all(box):
+    if not all(result):
+        return found
+    box = clipped(read.where, everything(result).boxes[0], scope)
+    if not all(box):
         return found
     for operand in region.boxes:
         _forward_box(read, operand, shape, box, scope, found)

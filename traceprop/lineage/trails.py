@@ -9,11 +9,11 @@ import numpy as np
 
 from traceprop.ir import Expr, Kind, Read, Span, Value
 from traceprop.ir.expr import evaluate
-from traceprop.ir.index_map import AXIS_NAMES, axes_in, carries
+from traceprop.ir.index_map import AXIS_NAMES, axes_in
 from traceprop.lineage.reads import Scope, backward
 from traceprop.lineage.region import Region, everything
 from traceprop.lineage.runs import Runs
-from traceprop.lineage.walk import scope_of
+from traceprop.lineage.walk import carrier, scope_of
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.lazy import Lazy
@@ -56,7 +56,7 @@ def _followed(call: Call, value: Value, strand: Strand) -> Iterator[tuple[Source
         for axis in range(op.result.rank if not op.definition.effect else 0):
             strands = reached.pop((op.result, axis), [])
             for read in op.reads if strands else ():
-                k = next((k for k, place in enumerate(read.axes) if carries(place, axis)), None)
+                k = carrier(read, axis)
                 if read.kind is Kind.DATA and k is not None:
                     there = reached.setdefault((read.operand, k), [])
                     for known in strands:

@@ -16,7 +16,7 @@ from traceprop.ir.opset import constant
 from traceprop.lineage.region import Region, rows_of
 from traceprop.lineage.runs import Runs
 from traceprop.lineage.trails import Trail, direct_pairs, distinct
-from traceprop.lineage.walk import Regions, State, limit_of, matches, needed, scope_of, to_inputs, to_results
+from traceprop.lineage.walk import AGGREGATE, Regions, State, limit_of, matches, needed, scope_of, to_inputs, to_results
 from traceprop.sources import Location, Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.lazy import Lazy, is_lazy
@@ -221,7 +221,7 @@ class View:
     # -- plumbing -----------------------------------------------------------------------------------------------------
 
     def _reach(self, value: Lazy, region: Region, limit: int) -> Iterator[tuple[Source, Regions]]:
-        yield from _reach(value, {State(0, 0) if value.value.rank else State(1): region}, limit)
+        yield from _reach(value, {State(0, 0) if value.value.rank else AGGREGATE: region}, limit)
 
     def _ordered(self, found: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         order = {source_id: k for k, source_id in enumerate(self.sources())}
@@ -245,14 +245,14 @@ def _reach(value: Lazy, regions: Regions, limit: int) -> Iterator[tuple[Source, 
 def _forward(value: Lazy, source: Source, rows: np.ndarray, limit: int) -> Regions:
     """The cells of a lazy value that depend on some rows of a source."""
     if value.source is not None:
-        return {State(0, 0): rows_of(value.concrete_shape(), rows)} if value.source is source and len(rows) else {}
+        return _given_rows(value.concrete_shape(), rows) if value.source is source and len(rows) else {}
     call = value.call()
     given: dict[int, Regions] = {}
     scope = scope_of(call)
     for k, (param, item) in enumerate(zip(call.program.params, call.inputs, strict=True)):
         if isinstance(item, Source):
             if item is source and len(rows):
-                given[k] = {State(0, 0): rows_of(scope.shape(param), rows) if param.rank else Region((), [()])}
+                given[k] = _given_rows(scope.shape(param), rows)
         else:
             regions = _forward(item, source, rows, limit)
             if regions:
@@ -261,9 +261,14 @@ def _forward(value: Lazy, source: Source, rows: np.ndarray, limit: int) -> Regio
     return found.get(value.value, {})
 
 
+def _given_rows(shape: tuple[int, ...], rows: np.ndarray) -> Regions:
+    """Some rows of a source as a walk forward begins with them; a single number has no axis that carries rows."""
+    return {State(0, 0): rows_of(shape, rows)} if shape else {AGGREGATE: Region((), [()])}
+
+
 def _pairs(value: Lazy, rows: np.ndarray) -> Iterator[tuple[Source, Trail]]:
     if value.source is not None:
-        if all(value.concrete_shape()):
+        if value.value.rank and all(value.concrete_shape()):
             yield value.source, Trail(rows, rows)
     else:
         yield from direct_pairs(value.call(), value.value, rows)

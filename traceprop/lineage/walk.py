@@ -49,6 +49,11 @@ def matches(state: State, kind: str) -> bool:
     return kind == "any" or KINDS[rank] == kind
 
 
+def carrier(read: Read, axis: int) -> int | None:
+    """The operand axis that carries a result axis; of several (i//2 and i%2), the first, so that both walks agree."""
+    return next((k for k, place in enumerate(read.axes) if carries(place, axis)), None)
+
+
 def behind(state: State, read: Read) -> State:
     """The state of what a read reads, for a result in `state`."""
     if read.kind is Kind.ORDER:
@@ -57,7 +62,7 @@ def behind(state: State, read: Read) -> State:
         return State(max(state.rank, CONTROL.rank))
     if state.rank:
         return state
-    axis = next((k for k, place in enumerate(read.axes) if carries(place, state.axis)), None)
+    axis = carrier(read, state.axis)
     return AGGREGATE if axis is None else State(0, axis)
 
 
@@ -69,7 +74,7 @@ def ahead(state: State, read: Read, rank: int) -> State:
         return State(max(state.rank, CONTROL.rank))
     if state.rank:
         return state
-    axis = next((k for k in range(rank) if carries(read.axes[state.axis], k)), None)
+    axis = next((k for k in range(rank) if carrier(read, k) == state.axis), None)
     return AGGREGATE if axis is None else State(0, axis)
 
 

@@ -237,7 +237,7 @@ def _sort(op: Op, operands: list[str], writer: _Writer) -> str:
     if op.payload == "table.argsort":
         return f"{writer.function(op.payload)}({operands[0]})"
     writer.scope["numpy_argsort"] = np.argsort
-    return f"numpy_argsort({operands[0]}, axis={op.attrs['axis']}, kind='stable')"
+    return f"numpy_argsort({operands[0]}, axis={op.attrs['axis']}, kind={op.attrs.get('kind', 'stable')!r})"
 
 
 def _filter(op: Op, operands: list[str], writer: _Writer) -> str:

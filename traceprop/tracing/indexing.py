@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import TraceError, TypeRuleError
-from traceprop.ir import ArrayType
+from traceprop.ir import ArrayType, Dim
+from traceprop.ir.expr import symbols_of
 from traceprop.ir.location import user_location
 from traceprop.ir.opset import filter, gather, slice
 from traceprop.tracing.lazy import Lazy, emit, fresh_symbol
@@ -27,13 +28,19 @@ def getitem(x: Any, index: Any) -> Any:
         return opaque_call(operator.getitem, "numpy.getitem", (x, tuple(items)), {})
     (position,) = advanced
     array = items[position]
+    numbers = [k for k, item in enumerate(items) if isinstance(item, int)]
     items[position] = builtins_slice(None)
     if all(item == builtins_slice(None) for item in items):
         based, axis = x, position
     else:
         based = _basic(x, items)
         axis = sum(not isinstance(item, (int, np.integer)) for item in items[:position])
-    return take(based, array, axis)
+    taken = take(based, array, axis)
+    together = [*numbers, position]
+    if max(together) - min(together) < len(together):
+        return taken
+    wide = taken.value.rank - based.value.rank + 1  # numbers apart from the array: NumPy puts the array's axes first
+    return np.moveaxis(taken, range(axis, axis + wide), range(wide))
 
 
 builtins_slice = type(np.s_[:])
@@ -97,18 +104,55 @@ def take(x: Any, array: Any, axis: int) -> Any:
                 raise TraceError(
                     f"a boolean index of {array.ndim} axes at {user_location()} is not traced; use np.where"
                 )
+            check_mask(x, array, axis)
             array = np.flatnonzero(array)
         return emit(gather, [x, array], {"axis": axis})
     assert isinstance(array.type, ArrayType)
-    return emit(gather, [x, positions(array) if array.type.dtype == "bool" else array], {"axis": axis})
+    if array.type.dtype != "bool":
+        return emit(gather, [x, array], {"axis": axis})
+    found = positions(array)
+    check_mask(x, array, axis)
+    return emit(gather, [x, found], {"axis": axis})
+
+
+def check_mask(x: Any, mask: Any, axis: int = 0) -> None:
+    """Raises `IndexError` for a mask that has not one cell per position of the axis, as far as that is known before a run."""
+    have, wanted = (
+        array.shape[k] if isinstance(array, np.ndarray) else _dim(array, k) for array, k in ((mask, 0), (x, axis))
+    )
+    trace = active_trace()
+    if have == wanted:
+        return
+    if trace is not None:
+        trace.unify(have, wanted)
+    known = set() if trace is None else trace.hints.keys()
+    if (symbols_of(have) | symbols_of(wanted)) - known:
+        return  # the data decides a size
+    raise IndexError(
+        f"boolean index did not match at {user_location() or 'an unknown line'}: the mask has {have} cells, where axis {axis} "
+        f"has {wanted}"
+    )
+
+
+def _dim(value: Any, axis: int) -> Dim:
+    """A size, as a number if that is known without running anything."""
+    known = None if value.trace is not None else value.known_shape()[axis]
+    return value.type.dims[axis] if known is None else known
 
 
 def positions(mask: Any) -> Any:
-    """The positions at which a lazy mask is true; asked twice of one mask, the same value, so that sizes agree."""
+    """The positions at which a lazy mask is true.
+
+    Asked twice of one mask it is the same value, so that sizes agree; inside a trace also of equal masks, as in `x[a > 0]`
+    and `y[a > 0]`.
+    """
     if mask.value.rank != 1:
         raise TraceError(
             f"a boolean index of {mask.value.rank} axes at {user_location()} is not traced; use np.where(mask, x, fill)"
         )
+    trace = active_trace()
+    if trace is not None:
+        return trace.shared(mask, lambda: emit(filter, [mask], {"size": fresh_symbol("K")}))
     if mask._mask_positions is None:
         mask._mask_positions = emit(filter, [mask], {"size": fresh_symbol("K")})
     return mask._mask_positions

@@ -283,8 +283,11 @@ def _elementwise_of(name: str) -> Handler:
 
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None, **options: Any) -> Any:
+    # NumPy's own rule tells 0.0 from -0.0 otherwise than its maximum and minimum do.
     low = a_min if a_min is not None and a_min is not np._NoValue else min
     high = a_max if a_max is not None and a_max is not np._NoValue else max
+    if low is not None and high is not None:
+        return apply(np.clip, "numpy.clip", (a, low, high), options)
     if low is not None:
         a = np.maximum(a, low)
     return a if high is None else np.minimum(a, high)
@@ -444,7 +447,8 @@ def _argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, sta
     if axis is None:
         a, axis = _ravel(a), 0
     (along,) = _axes(axis, _rank(a))
-    return emit(sort, [a], {"axis": along})
+    kind = "stable" if stable else kind or "quicksort"
+    return emit(sort, [a], {"axis": along} if kind == "stable" else {"axis": along, "kind": kind})
 
 
 def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
@@ -452,7 +456,7 @@ def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable
         a, axis = _ravel(a), 0
     (along,) = _axes(axis, _rank(a))
     lies_along = {"along": True} if _rank(a) > 1 else {}
-    return emit(gather, [a, _argsort(a, along)], {"axis": along, **lies_along})
+    return emit(gather, [a, _argsort(a, along, kind, stable=stable)], {"axis": along, **lies_along})
 
 
 def _flatnonzero(a: Any) -> Any:
@@ -475,6 +479,8 @@ def _matmul(a: Any, b: Any) -> Any:
         raise ValueError(f"matmul of a scalar at {user_location()}; use *")
     batch = max(left, right) - 2
     if left > 2 and right > 2 and left != right:
+        raise NoRule
+    if any(m != n and 1 in (m, n) for m, n in zip(_dims(a)[:-2], _dims(b)[:-2], strict=False)):
         raise NoRule
     lead = _LETTERS[3 : 3 + max(batch, 0)]
     first = (lead if left > 2 else "") + ("a" if left > 1 else "") + "b"

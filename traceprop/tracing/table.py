@@ -81,10 +81,13 @@ class Table(Lazy):
         if isinstance(mask, Lazy) and not isinstance(mask, Table):
             if getattr(mask.type, "dtype", "") != "bool":
                 raise TypeError(f"a table takes a boolean mask or column names, not {mask.type}, at {user_location()}")
-            return emit(gather, [self, indexing.positions(mask)], {"axis": 0}, "table.take")
+            found = indexing.positions(mask)
+            indexing.check_mask(self, mask)
+            return emit(gather, [self, found], {"axis": 0}, "table.take")
         positions = np.asarray(mask)
         if positions.dtype != bool or positions.ndim != 1:
             raise TypeError(f"a table takes a boolean mask or column names, not {mask!r:.60}, at {user_location()}")
+        indexing.check_mask(self, positions)
         return emit(gather, [self, np.flatnonzero(positions)], {"axis": 0}, "table.take")
 
     def drop_nulls(self, subset: Sequence[str] | None = None) -> Table:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from traceprop.errors import TraceError
-from traceprop.ir import Dim, Expr, Op, Param, symbol
+from traceprop.ir import Dim, Expr, Op, Param, Value, symbol
 from traceprop.ir.expr import evaluate, symbols_of
 from traceprop.ir.location import user_location
+from traceprop.passes.optimize.cse import identity
 
 ROW_SYMBOLS = "NMPQRSTUW"
 
@@ -37,6 +38,10 @@ class Trace:
         self.inputs: list[Any] = []
         self._captured: dict[int, Param] = {}
         self._fresh: dict[str, int] = {}
+        self._first: dict[Hashable, Value] = {}
+        self._same: dict[Value, Value] = {}
+        self._compared = 0
+        self._shared: dict[Value, Any] = {}
 
     def fresh(self, letter: str) -> Expr:
         """A symbol for a size that the data decides: K, K1, K2, …"""
@@ -52,6 +57,18 @@ class Trace:
             self.params.append(param)
             self.inputs.append(lazy)
         return self._captured[id(lazy)]
+
+    def shared(self, lazy: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gave the first time for this value, or for another that the same ops compute."""
+        value = self.capture(lazy) if lazy.trace is None else lazy.value
+        for op in self.ops[self._compared :]:
+            operands = tuple(self._same.get(operand, operand) for operand in op.operands)
+            self._same[op.result] = self._first.setdefault(identity(op, operands), op.result)
+        self._compared = len(self.ops)
+        value = self._same.get(value, value)
+        if value not in self._shared:
+            self._shared[value] = make()
+        return self._shared[value]
 
     def number(self, dim: Dim, why: str) -> int:
         """The number behind a size, which makes the trace one for that number: it begins again with it written in."""
