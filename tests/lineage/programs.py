@@ -30,7 +30,7 @@ class Step:
     params: Params
 
     def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'v{k}' for k in self.operands)}{', ' if self.params else ''}{', '.join(map(repr, self.params))})"
+        return f"{self.name}({', '.join([*(f'v{k}' for k in self.operands), *map(repr, self.params)])})"
 
 
 @dataclass(frozen=True)
@@ -318,12 +318,15 @@ OPS: dict[str, Kind] = {
     "broadcast_to": Kind(lambda x, n: np.broadcast_to(x, (n, *x.shape)), _unary(st.integers(0, 3), fits=lambda v: v.ndim < _BIG)),
     "flip": Kind(lambda x, axis: np.flip(x, axis), _over_axis()),
     "roll": Kind(lambda x, shift: np.roll(x, shift, axis=-1), _unary(st.integers(-3, 3), fits=lambda v: v.ndim > 1)),
-    "repeat": Kind(lambda x, n, axis: np.repeat(x, n, axis=axis), _unary(st.integers(0, 3), st.sampled_from([None, 0, -1]), fits=lambda v: v.ndim)),
+    "repeat": Kind(
+        lambda x, n, axis: np.repeat(x, n, axis=axis),
+        _unary(st.integers(0, 3), st.sampled_from([None, 0, -1]), fits=lambda v: v.ndim),
+    ),
     "tile": Kind(lambda x, n: np.tile(x, n), _unary(st.integers(0, 3), fits=lambda v: v.ndim)),
     "concatenate": Kind(_listed("concatenate"), _together),
     "stack": Kind(_listed("stack"), _alike),
-    "hstack": Kind(lambda *xs: np.hstack(xs), _columns_alike := _columns),
-    "vstack": Kind(lambda *xs: np.vstack(xs), _alike_rows := lambda draw, values: (lambda f: f and (f[0], ()))(_alike(draw, values))),
+    "hstack": Kind(lambda *xs: np.hstack(xs), _columns),
+    "vstack": Kind(lambda *xs: np.vstack(xs), lambda draw, values: (_alike(draw, values)[0], ())),
     "column_stack": Kind(lambda *xs: np.column_stack(xs), _columns),
     "index": Kind(lambda x, index: x[index], _basic_index),
     "mask": Kind(lambda x, m: x[m], _mask),
