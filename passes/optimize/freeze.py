@@ -8,7 +8,7 @@ from typing import ClassVar
 from traceprop.errors import TraceError
 from traceprop.ir.graph import Op, Param, Program, Value
 from traceprop.passes.optimize.dce import DCE
-from traceprop.passes.optimize.row_axes import folds_rows, row_axes
+from traceprop.passes.optimize.row_axes import folds_rows, row_axes, runs_over_rows
 from traceprop.passes.rewrite import AbstractPass, over
 
 
@@ -56,7 +56,7 @@ def fitted_values(program: Program) -> list[Value]:
                 f"{op.label} at {op.location or 'an unknown line'} has no lineage rule, so nobody can tell whether it is a "
                 "statistic of the fitting rows or a property of each row; fit it outside the pipeline"
             )
-        if op.result in rows:
+        if op.result in rows or runs_over_rows(op, rows):
             raise TraceError(
                 f"{op.label} at {op.location or 'an unknown line'} reduces over rows and keeps them, so it has no value to "
                 "fit once and apply to new rows"

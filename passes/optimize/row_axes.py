@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from traceprop.ir.graph import Op, Program, Value
-from traceprop.ir.index_map import Full, Kind, Read, Span, carries
+from traceprop.ir.index_map import Full, Kind, Read, Span, axes_in, carries
 
 
 def row_axes(program: Program) -> dict[Value, int]:
@@ -36,3 +36,9 @@ def folds_rows(op: Op, rows: dict[Value, int]) -> bool:
         read.kind is Kind.DATA and read.operand in rows and isinstance(read.axes[rows[read.operand]], (Full, Span))
         for read in op.reads
     )
+
+
+def runs_over_rows(op: Op, rows: dict[Value, int]) -> bool:
+    """Whether the result has a cell for every row of an operand that it folds, as a running sum has."""
+    places = [read.axes[rows[read.operand]] for read in op.reads if read.kind is Kind.DATA and read.operand in rows]
+    return any(isinstance(place, Span) and axes_in(place) for place in places)
