@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, reject, settings
 
 import traceprop as tp
-from tests.lineage.programs import ANY, RandomProgram, programs
+from tests.lineage.programs import ANY, FINITE, RandomProgram, programs
 from traceprop.errors import TracepropError
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:.*has no lineage rule")
@@ -55,4 +55,18 @@ def test_traced(program):
 @given(programs(ANY))
 def test_lazy(program):
     for got, want in zip(lazily(program), program.plain(), strict=True):
+        same(got, want)
+
+
+@thorough
+@given(programs(FINITE))
+def test_fitted_on_the_same_rows(program):
+    """A pipeline applied to the rows it was fitted on gives what it gave; without a fitted form it says so."""
+    rest = [tp.from_numpy(array, source_id=f"rest{k}") for k, array in enumerate(program.sources[1:])]
+    function = tp.trace(lambda given: program(given, *rest))
+    try:
+        results = function.fit(program.sources[0])(program.sources[0])
+    except (TracepropError, ValueError, IndexError):
+        reject()
+    for got, want in zip(results, program.plain(), strict=True):
         same(got, want)

@@ -17,7 +17,7 @@ from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.tracing import indexing
 from traceprop.tracing.lazy import Lazy, emit
 from traceprop.tracing.opaque import opaque_call
-from traceprop.tracing.trace import dim_of
+from traceprop.tracing.trace import Size, dim_of
 
 Handler = Callable[..., Any]
 
@@ -82,6 +82,7 @@ def _ufunc(func: np.ufunc, method: str, name: str, inputs: Sequence[Any], option
 
 def apply(func: Handler, payload: str, inputs: Sequence[Any], options: dict[str, Any], **attrs: Any) -> Any:
     """An element-wise op over arrays and scalars; `options` go to the function as they are."""
+    inputs = [int(x) if isinstance(x, Size) else x for x in inputs]  # a size as a number: the trace is then for it
     dtype = dtype_name(func(*map(_sample, inputs), **options).dtype)
     kept = {name: _attr(value) for name, value in options.items()}
     return emit(elementwise, [_operand(x) for x in inputs], {**kept, **attrs}, payload, dtype)
