@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
 
 import traceprop as tp
-from tests.lineage.programs import FINITE, RandomProgram, programs
-from tests.lineage.test_values import lazily, traced
+from tests.lineage.programs import FINITE, OPS, RandomProgram, programs
+from tests.lineage.test_values import lazily, same, traced
+from traceprop.errors import TracepropError
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:.*has no lineage rule")
 thorough = settings(
@@ -56,10 +58,6 @@ def changed(program: RandomProgram, k: int, cell: tuple[int, ...], position: int
         differs = (again != base) & ~((again != again) & (base != base))
         found |= set(map(tuple, np.argwhere(differs).tolist()))
     return found
-
-
-def source_name(lazy: Any, k: int) -> str:
-    return f"s{k}"
 
 
 def check_sound(program: RandomProgram, results: tuple[Any, ...], ids: list[str]) -> None:
@@ -125,3 +123,74 @@ def test_lazy_is_sound(program):
 def test_answers_agree(program):
     for lazy in lazily(program):
         check_consistent(lazy)
+
+
+def chained(program: RandomProgram) -> tuple[Any, ...]:
+    """The program cut in two: one traced function makes the first half's values, another goes on from them."""
+    half = len(program.steps) // 2
+    count = len(program.sources)
+    first = RandomProgram(program.sources, program.steps[:half], tuple(range(count + half)))
+
+    def second(*found: Any) -> tuple[Any, ...]:
+        values = list(found)
+        for step in program.steps[half:]:
+            values.append(OPS[step.name].apply(*(values[k] for k in step.operands), *step.params))
+        return tuple(values[k] for k in program.returns)
+
+    try:
+        return tp.trace(second)(*traced(first))
+    except (TracepropError, ValueError, IndexError):
+        if program.data_decides_sizes:
+            reject()
+        raise
+
+
+@thorough
+@given(programs(FINITE, max_steps=8, max_cells=40))
+def test_chained_functions(program):
+    results = chained(program)
+    for got, want in zip(results, program.plain(), strict=True):
+        same(got, want)
+    check_sound(program, results, [f"given_{k}" for k in range(len(program.sources))])
+    for lazy in results:
+        if hasattr(lazy, "value"):
+            check_consistent(lazy)
+
+
+@thorough
+@given(programs(FINITE, max_steps=6, max_cells=30), st.integers(0, 5))
+def test_fitted_pipelines_are_sound(program, first):
+    """Changing a cell of the new rows, or of the rows it was fitted on, changes only what names that cell."""
+    rest = [tp.from_numpy(array, source_id=f"rest{k}") for k, array in enumerate(program.sources[1:])]
+    function = tp.trace(lambda given: program(given, *rest))
+    train = program.sources[0]
+    new = train[first % max(len(train), 1) :] if train.ndim else train
+
+    def applied(fitting: np.ndarray, rows: np.ndarray) -> list[Any]:
+        return list(function.fit(fitting)(tp.from_numpy(rows, source_id="new")))
+
+    try:
+        results = applied(train, new)
+        base = [np.asarray(value) for value in results]
+    except (TracepropError, ValueError, IndexError):
+        reject()
+    for position, lazy in enumerate(results):
+        if not hasattr(lazy, "value") or not base[position].size:
+            continue
+        view = tp.provenance(lazy)
+        reported = {cell: cells_of(view, cell) for cell in np.ndindex(base[position].shape)}
+        for name, array in (("given", train), ("new", new)):
+            for cell in np.ndindex(array.shape):
+                for value in others(array, cell)[:2]:
+                    other = array.copy()
+                    other[cell] = value
+                    given = (other, new) if name == "given" else (train, other)
+                    try:
+                        after = np.asarray(applied(*given)[position])
+                    except (TracepropError, ValueError, IndexError):
+                        continue
+                    if after.shape != base[position].shape:
+                        continue
+                    before = base[position]
+                    for hit in np.argwhere((after != before) & ~((after != after) & (before != before))):
+                        assert cell in reported[tuple(hit.tolist())].get(name, set()), (position, hit, name, cell)

@@ -155,10 +155,10 @@ def test_recursion_is_refused_and_leaves_the_function_usable():
         (lambda x: x if x.sum() > 0 else -x, "np.where"),
         (lambda x: np.asarray(x), "plain array"),
         (lambda x: np.array([x, x]), "plain array"),
-        (lambda x: x + np.random.rand(3, 1), "np.random"),
+        (lambda x: x + np.random.rand(3, 1), "np.random"),  # noqa: NPY002
         (lambda x: x.__setitem__(0, 1), "in-place"),
         (lambda x: np.add(x, 1, out=x), "in-place"),
-        (lambda x: [row for row in x], "iterating"),
+        (lambda x: list(x), "iterating"),
         (lambda x: float(x.sum()), "float"),
         (lambda x: np.arange(3)[x[:, 0] > 0], "plain array"),
     ],
@@ -167,7 +167,7 @@ def test_what_cannot_be_traced_is_refused_with_the_line(body, says):
     with pytest.raises((TraceError, IndexError), match=says) as caught:
         tp.trace(body)(X)
     assert "test_functions.py:" in str(caught.value)
-    assert np.random.rand(1).shape == (1,)  # the guard is gone
+    assert np.random.rand(1).shape == (1,)  # noqa: NPY002  (the guard is gone)
 
 
 def test_an_op_that_fails_names_itself_and_the_line():

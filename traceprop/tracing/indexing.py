@@ -116,18 +116,22 @@ def take(x: Any, array: Any, axis: int) -> Any:
 
 
 def check_mask(x: Any, mask: Any, axis: int = 0) -> None:
-    """Raises `IndexError` for a mask that has not one cell per position of the axis, as far as that is known before a run."""
+    """Raises `IndexError` for a mask that has not one cell per position of the axis.
+
+    Outside a trace this runs what it needs to know two sizes that the data decides; inside, they must be shown equal.
+    """
     have, wanted = (
         array.shape[k] if isinstance(array, np.ndarray) else _dim(array, k) for array, k in ((mask, 0), (x, axis))
     )
-    trace = active_trace()
     if have == wanted:
         return
+    trace = active_trace()
     if trace is not None:
         trace.unify(have, wanted)
-    known = set() if trace is None else trace.hints.keys()
-    if (symbols_of(have) | symbols_of(wanted)) - known:
-        return  # the data decides a size
+    elif symbols_of(have) | symbols_of(wanted):
+        have, wanted = mask.shape[0], x.shape[axis]
+        if have == wanted:
+            return
     raise IndexError(
         f"boolean index did not match at {user_location() or 'an unknown line'}: the mask has {have} cells, where axis {axis} "
         f"has {wanted}"
