@@ -20,6 +20,7 @@ from traceprop.tracing.lazy import reset_symbols
 from traceprop.tracing.table import Table
 from traceprop.tracing.table import concat_tables as concat
 from traceprop.tracing.trace import active_trace
+from traceprop.tracing.worlds import to_numpy
 
 __all__ = [
     "Granularity",
@@ -31,6 +32,7 @@ __all__ = [
     "from_csv",
     "from_dataframe",
     "from_numpy",
+    "from_torch",
     "get_granularity",
     "granularity",
     "read_csv",
@@ -120,6 +122,16 @@ def from_numpy(arr: np.ndarray, source_id: str | None = None) -> LazyArray:
     `source_id` defaults to `array-<n>`.
     """
     return _array(ArraySource(arr, source_id))
+
+
+def from_torch(t: Any, source_id: str | None = None) -> LazyArray:
+    """A lazy array of a PyTorch tensor, detached and on the CPU; `.compute()` gives a tensor. Axis 0 is its rows.
+
+    Its memory is not copied: a write to it before the run is an error then. `source_id` defaults to `array-<n>`.
+    """
+    source = ArraySource(to_numpy(t), source_id)
+    source.world = "torch"
+    return _array(source)
 
 
 def array(data: Any, dtype: Any = None, source_id: str | None = None) -> LazyArray:
