@@ -260,8 +260,9 @@ def test_structures():
         (lambda x: x * x[0, 0].item(), "torch.where"),
         (lambda x: x + torch.rand(3), "random"),
         (lambda x: F.dropout(x, 0.5), "random"),
+        (lambda x: torch.quantile(x, 0.5, dim=0), "writes in place"),
     ],
-    ids=["branch", "item", "rand", "dropout"],
+    ids=["branch", "item", "rand", "dropout", "hidden_write"],
 )
 def test_refused(function, message):
     with pytest.raises(TraceError, match=message) as error:

@@ -134,6 +134,11 @@ def _convert(module: Any, params: list[Param], result: Any, lines: dict[Any, Loc
         elif isinstance(node.meta.get("val"), (torch.SymInt, int, torch.SymFloat, torch.SymBool)):
             env[node] = node.meta["val"]
         elif isinstance(node.target, torch._ops.OpOverload):
+            if node.target._schema.is_mutable:  # readers of what it writes to would lose lineage
+                raise TraceError(
+                    f"{node.target} at {graph.location or 'an unknown line'} writes in place, inside PyTorch, where it is not "
+                    "seen as a new value; compute this step outside the traced function and pass it in"
+                )
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: _Held(env[n]))
             args, kwargs = _released(args), _released(kwargs)
             env[node] = Aten(graph, node.target, args, kwargs, node.meta.get("val")).values()
