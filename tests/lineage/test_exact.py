@@ -240,3 +240,12 @@ def test_kinds_weaken_along_a_path():
     scaled = x - x.mean(axis=0)
     assert kinds(scaled, (1, 0)) == {"direct": [[1, 0]], "aggregate": [[0, 0], [1, 0]]}
     assert kinds(np.where(scaled > 0, 1.0, 0.0), (1, 0)) == {"control": [[0, 0], [1, 0]]}
+
+
+def test_ranges_behind_a_reshape_answer_alike_both_ways():
+    x = source(np.ones((4, 3)))
+    view = tp.provenance(np.cumsum(x.reshape(6, 2), axis=0))
+    back = [view.rows(i, "any")["s"].tolist() for i in range(6)]
+    assert back == [[0], [0, 1], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3]]
+    for s in range(4):
+        assert view.affected_rows("s", [s], "any").tolist() == [i for i in range(6) if s in back[i]]

@@ -19,6 +19,8 @@ from traceprop.ir.index_map import axis as axis_symbol
 from traceprop.lineage.region import Box, Region, everything
 from traceprop.lineage.runs import Runs
 
+_MANY_CELLS = 4_000_000
+
 
 class Scope:
     """What a run fixed: `sizes` of the size symbols, and `lookup`, which gives a captured index array."""
@@ -131,8 +133,7 @@ def _shift(place: AxisRead, axis: int, scope: Scope) -> int | None:
 
 def _span_image(place: Span, axes: list[int], box: Box, scope: Scope) -> Runs:
     grid = dict(zip(axes, np.ix_(*(box[axis].positions for axis in axes)), strict=True))
-    values = {**scope.sizes, **{AXIS_NAMES[axis]: positions for axis, positions in grid.items()}}
-    lows, highs = np.broadcast_arrays(np.asarray(evaluate(place.lo, values)), np.asarray(evaluate(place.hi, values)))
+    lows, highs = _bounds(place, grid, scope, tuple(len(box[axis]) for axis in axes))
     if place.step == 1:
         return Runs.spans(lows.ravel().astype(np.int64), highs.ravel().astype(np.int64))
     return Runs.of(
@@ -140,11 +141,36 @@ def _span_image(place: Span, axes: list[int], box: Box, scope: Scope) -> Runs:
     )
 
 
+def _bounds(
+    place: Span, axes: Mapping[int, Any], scope: Scope, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """First position of a range and the one behind its last, for given result positions per axis."""
+    values = {**scope.sizes, **{AXIS_NAMES[axis]: positions for axis, positions in axes.items()}}
+    lows, highs = (np.broadcast_to(np.asarray(evaluate(dim, values)), shape) for dim in (place.lo, place.hi))
+    return lows, highs
+
+
 def _backward_points(read: Read, points: Mapping[int, np.ndarray], scope: Scope, found: Region) -> None:
-    """Cell by cell. A place that is a range or all of its axis is taken as all of it: too much, never too little."""
+    """Cell by cell. Ranges are written out; where that would be too many cells, they are taken as all of their axis."""
     count = len(next(iter(points.values()))) if points else 1
-    fixed = [k for k, place in enumerate(read.axes) if not isinstance(place, (Full, Span))]
-    columns = [np.broadcast_to(scope.at(read.axes[k], points, found.shape[k]), (count,)) for k in fixed]
+    ranges: dict[int, np.ndarray] = {}
+    for k, place in enumerate(read.axes):
+        if isinstance(place, (Full, Span)):
+            span = Span(0, found.shape[k]) if isinstance(place, Full) else place
+            lows, highs = _bounds(span, points, scope, (count,))
+            sizes = np.maximum(-((lows - highs) // span.step), 0)
+            if sizes.sum() <= _MANY_CELLS:
+                owners = np.repeat(np.arange(count), sizes)
+                nth = np.arange(len(owners)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+                points = {axis: np.broadcast_to(at, (count,))[owners] for axis, at in points.items()}
+                ranges = {other: at[owners] for other, at in ranges.items()}
+                ranges[k] = lows[owners] + nth * span.step
+                count = len(owners)
+    fixed = [k for k, place in enumerate(read.axes) if k in ranges or not isinstance(place, (Full, Span))]
+    columns = [
+        ranges[k] if k in ranges else np.broadcast_to(scope.at(read.axes[k], points, found.shape[k]), (count,))
+        for k in fixed
+    ]
     if len(fixed) == len(read.axes):
         flat = np.ravel_multi_index(columns, found.shape) if columns else np.zeros(count, dtype=np.int64)
         found.flat = found.flat | Runs.of(flat)
@@ -220,12 +246,30 @@ def _preimage(place: AxisRead, axes: list[int], wanted: Runs, size: int, box: Bo
 
 
 def _forward_mask(read: Read, wanted: np.ndarray, box: Box, scope: Scope, found: Region) -> None:
-    """Cell by cell: every result cell of the box whose read hits a wanted operand cell; ranges count as all of their axis."""
-    wide = tuple(k for k, place in enumerate(read.axes) if isinstance(place, (Full, Span)))
-    hit = wanted.any(axis=wide) if wide else wanted
+    """Cell by cell: every result cell of the box whose read hits a wanted operand cell.
+
+    One range is answered from running counts; of several, or with steps, the others count as all of their axis.
+    """
+    ranged = next((k for k, place in enumerate(read.axes) if isinstance(place, Span) and place.step == 1), None)
+    wide = tuple(k for k, place in enumerate(read.axes) if isinstance(place, (Full, Span)) and k != ranged)
+    hit = wanted.any(axis=wide, keepdims=True) if wide else wanted
+    if ranged is not None:  # how many wanted cells lie before each position
+        hit = np.concatenate(
+            [np.zeros_like(hit.take([0], ranged), dtype=np.int64), np.cumsum(hit, axis=ranged)], axis=ranged
+        )
     open_grid = dict(enumerate(np.ix_(*(runs.positions for runs in box))))
-    places = [scope.at(place, open_grid, wanted.shape[k]) for k, place in enumerate(read.axes) if k not in wide]
-    cells = np.broadcast_to(hit[tuple(places)], tuple(len(runs) for runs in box))
+    shape = tuple(len(runs) for runs in box)
+
+    def at(before: int) -> np.ndarray:
+        places = []
+        for k, place in enumerate(read.axes):
+            if k == ranged:
+                places.append(_bounds(place, open_grid, scope, shape)[before])
+            else:
+                places.append(0 if k in wide else scope.at(place, open_grid, wanted.shape[k]))
+        return np.broadcast_to(hit[tuple(places)], shape)
+
+    cells = at(0) if ranged is None else at(1) > at(0)
     chosen = np.nonzero(cells)
     if len(chosen[0]):
         coordinates = [runs.positions[c] for runs, c in zip(box, chosen, strict=True)]
