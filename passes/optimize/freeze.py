@@ -8,7 +8,7 @@ from typing import ClassVar
 from traceprop.errors import TraceError
 from traceprop.ir.graph import Op, Param, Program, Value
 from traceprop.passes.optimize.dce import DCE
-from traceprop.passes.optimize.row_axes import folds_rows, row_axes, runs_over_rows
+from traceprop.passes.optimize.row_axes import folds_rows, pairs_rows, row_axes, runs_over_rows
 from traceprop.passes.rewrite import AbstractPass, over
 
 
@@ -49,6 +49,11 @@ def fitted_values(program: Program) -> list[Value]:
     rows = row_axes(program)
     found: list[Value] = []
     for op in program.ops:
+        if pairs_rows(op, rows):
+            raise TraceError(
+                f"{op.label} at {op.location or 'an unknown line'} pairs rows with rows, so it has no value to fit once and apply "
+                "to new rows"
+            )
         if not folds_rows(op, rows):
             continue
         if not op.exact:

@@ -30,6 +30,12 @@ def _carried(read: Read, rows: dict[Value, int], rank: int) -> int | None:
     return next((axis for axis in range(rank) if carries(place, axis)), None)
 
 
+def pairs_rows(op: Op, rows: dict[Value, int]) -> bool:
+    """Whether the result has rows on two axes, as x @ x.T has: a cell for every pair of rows."""
+    carried = {_carried(read, rows, op.result.rank) for read in op.reads if read.kind is Kind.DATA}
+    return len(carried - {None}) > 1
+
+
 def folds_rows(op: Op, rows: dict[Value, int]) -> bool:
     """Whether some result cell depends on many rows of an operand: a reduction over rows, or a running one."""
     return any(

@@ -6,6 +6,7 @@ import gc
 import threading
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import traceprop as tp
 from traceprop.errors import ExecutionError, TraceError
 from traceprop.ir import Program
+from traceprop.runtime.executable import Executable
 
 X = np.arange(6.0).reshape(3, 2)
 
@@ -197,11 +199,21 @@ def test_sixteen_threads():
         assert all(pool.map(work, range(16)))
 
 
-def test_many_threads_ask_one_value():
-    y = tp.from_numpy(X, source_id="x") + 1
-    with ThreadPoolExecutor(16) as pool:
-        results = list(pool.map(lambda _: np.asarray(y), range(64)))
-    assert all(np.array_equal(result, X + 1) for result in results)
+def test_many_threads_ask_one_value_and_it_runs_once(monkeypatch):
+    runs = []
+    run = Executable.run
+    monkeypatch.setattr(Executable, "run", lambda self, values: (runs.append(1), run(self, values))[1])
+    for turn in range(20):
+        y = tp.from_numpy(X, source_id="x") + turn
+        barrier = threading.Barrier(8)
+
+        def ask(_: int, y: Any = y, barrier: threading.Barrier = barrier) -> np.ndarray:
+            barrier.wait()
+            return np.asarray(y)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(np.array_equal(result, X + turn) for result in pool.map(ask, range(8)))
+    assert len(runs) == 20
 
 
 def test_repeated_calls_keep_one_program():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _fresh_numbers: dict[str, int] = {}
+_making_calls = threading.RLock()
 
 
 def reset_symbols() -> None:
@@ -102,11 +104,14 @@ class Lazy:
         """The call that computes this value. Raises `TraceError` inside a trace, where there is nothing to compute."""
         if self.trace is not None:
             raise _no_data(self, "its value")
-        if self._call is None:
-            assert self.executor is not None
-            program = Program.of_values("expression", self.inputs, [self.value])
-            self._call = Call(program, list(self.inputs.values()), self.executor, {"granularity": get_granularity()})
-        return self._call
+        with _making_calls:  # a value asked for by two threads has one call, which runs once
+            if self._call is None:
+                assert self.executor is not None
+                program = Program.of_values("expression", self.inputs, [self.value])
+                self._call = Call(
+                    program, list(self.inputs.values()), self.executor, {"granularity": get_granularity()}
+                )
+            return self._call
 
     def concrete(self) -> Any:
         """The data as the engines hold it; runs the program if it has not run."""
