@@ -51,8 +51,8 @@ def fitted_values(program: Program) -> list[Value]:
     for op in program.ops:
         if pairs_rows(op, rows):
             raise TraceError(
-                f"{op.label} at {op.location or 'an unknown line'} pairs rows with rows, so it has no value to fit once and apply "
-                "to new rows"
+                f"{op.label} at {op.location or 'an unknown line'} pairs rows with rows, so it has no value to fit once and "
+                "apply to new rows"
             )
         if not folds_rows(op, rows):
             continue
