@@ -8,7 +8,7 @@ from typing import ClassVar
 from traceprop.errors import TraceError
 from traceprop.ir.graph import Op, Param, Program, Value
 from traceprop.passes.optimize.dce import DCE
-from traceprop.passes.optimize.row_axes import folds_rows, pairs_rows, row_axes, runs_over_rows
+from traceprop.passes.optimize.row_axes import folds_rows, pairs_rows, row_axes, runs_over_rows, takes_numbered_rows
 from traceprop.passes.rewrite import AbstractPass, over
 
 
@@ -54,6 +54,11 @@ def fitted_values(program: Program) -> list[Value]:
                 f"{op.label} at {op.location or 'an unknown line'} pairs rows with rows, so it has no value to fit once and "
                 "apply to new rows"
             )
+        if takes_numbered_rows(op, rows):
+            raise TraceError(
+                f"{op.label} at {op.location or 'an unknown line'} takes rows by positions that were not found among them, "
+                "which mean nothing among new rows; choose rows by their values (x[x[:, 0] > 0]), or outside the pipeline"
+            )
         if not folds_rows(op, rows):
             continue
         if not op.exact:
@@ -64,7 +69,7 @@ def fitted_values(program: Program) -> list[Value]:
         if op.result in rows or runs_over_rows(op, rows):
             raise TraceError(
                 f"{op.label} at {op.location or 'an unknown line'} reduces over rows and keeps them, so it has no value to "
-                "fit once and apply to new rows"
+                "fit once and apply to new rows (every argument has rows: an array of weights is closed over, not passed)"
             )
         found.append(op.result)
     return found

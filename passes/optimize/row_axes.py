@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from traceprop.ir.expr import Expr
 from traceprop.ir.graph import Op, Program, Value
-from traceprop.ir.index_map import Full, Kind, Read, Span, axes_in, carries
+from traceprop.ir.index_map import AxisRead, Full, Kind, Look, Read, Span, axes_in, carries
 
 
 def row_axes(program: Program) -> dict[Value, int]:
@@ -36,15 +37,47 @@ def pairs_rows(op: Op, rows: dict[Value, int]) -> bool:
     return len(carried - {None}) > 1
 
 
+def _row_places(op: Op, rows: dict[Value, int]) -> list[AxisRead]:
+    """What the op reads of each operand's rows."""
+    return [read.axes[rows[read.operand]] for read in op.reads if read.kind is Kind.DATA and read.operand in rows]
+
+
 def folds_rows(op: Op, rows: dict[Value, int]) -> bool:
-    """Whether some result cell depends on many rows of an operand: a reduction over rows, or a running one."""
-    return any(
-        read.kind is Kind.DATA and read.operand in rows and isinstance(read.axes[rows[read.operand]], (Full, Span))
-        for read in op.reads
-    )
+    """Whether the rows of an operand end here: in a reduction over them, a running one, or one row picked by its number."""
+    return any(isinstance(place, (Full, Span)) or not axes_in(place) for place in _row_places(op, rows))
 
 
 def runs_over_rows(op: Op, rows: dict[Value, int]) -> bool:
     """Whether the result has a cell for every row of an operand that it folds, as a running sum has."""
-    places = [read.axes[rows[read.operand]] for read in op.reads if read.kind is Kind.DATA and read.operand in rows]
-    return any(isinstance(place, Span) and axes_in(place) for place in places)
+    return any(isinstance(place, Span) and axes_in(place) for place in _row_places(op, rows))
+
+
+def takes_numbered_rows(op: Op, rows: dict[Value, int]) -> bool:
+    """Whether rows are taken at positions that belong to other rows: x[[2, 0]], or x[mask] with a mask from outside.
+
+    Positions found among the same rows (a sort, a filter) are found anew for other rows; so are those that count rows only.
+    """
+    return any(
+        isinstance(place, Look) and axes_in(place) and place.index not in rows and _rests_on_data(place.index)
+        for place in _row_places(op, rows)
+    )
+
+
+def _rests_on_data(value: Value) -> bool:
+    """Whether arrays stand behind a value, and not only sizes and numbers."""
+    seen: set[Value] = set()
+    open_values = [value]
+    while open_values:
+        value = open_values.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if value.op is None or (not value.op.operands and value.rank and not _counts_rows(value)):
+            return True
+        open_values.extend(value.op.operands)
+    return False
+
+
+def _counts_rows(value: Value) -> bool:
+    """Whether a value's size follows the number of rows."""
+    return any(isinstance(dim, Expr) for dim in value.type.dims)

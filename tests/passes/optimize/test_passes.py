@@ -124,6 +124,35 @@ def test_freeze_refuses_what_has_no_fitted_value(name):
         tp.trace(REFUSED[name]).fit(np.ones((3, 2)))
 
 
+ROWS = np.arange(12.0).reshape(6, 2)
+OUTSIDE = np.array([5, 3, 1])
+NUMBERED = {
+    "positions": lambda x: x[[2, 0]],
+    "positions from outside": lambda x: x[OUTSIDE],
+    "mask from outside": lambda x: x[np.array([True, False] * 3)],
+}
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_freeze_refuses_rows_by_number(name):
+    with pytest.raises(TraceError, match="mean nothing among new rows"):
+        tp.trace(NUMBERED[name]).fit(ROWS)
+
+
+def test_a_row_picked_by_its_number_is_a_fitted_value():
+    pipeline = tp.trace(lambda x: x - x[-1]).fit(tp.from_numpy(ROWS, source_id="fitting"))
+    got = pipeline(tp.from_numpy(np.ones((2, 2)), source_id="new"))
+    np.testing.assert_array_equal(got, np.ones((2, 2)) - ROWS[-1])
+    view = tp.provenance(got)
+    assert {source: rows.tolist() for source, rows in view.rows(1).items()} == {"new": [1]}
+    assert view.rows(1, kind="aggregate")["fitting"].tolist() == [5]
+
+
+def test_positions_found_among_the_rows_are_found_anew():
+    pipeline = tp.trace(lambda x: x[np.argsort(x[:, 0])][::-1]).fit(ROWS)
+    np.testing.assert_array_equal(pipeline(ROWS[[1, 2, 0]]), ROWS[[2, 1, 0]])
+
+
 @tp.trace
 def prepare(a, b):
     """Like the demo's pipeline, over arrays."""
