@@ -7,10 +7,11 @@ from typing import Any
 
 from traceprop.errors import TraceError
 from traceprop.ir import Param, Program
+from traceprop.passes.optimize.free_rows import FreeRows
 from traceprop.sources import Source
 from traceprop.sources.conform import conformed, empty_like
 from traceprop.tracing.call import Call
-from traceprop.tracing.inputs import as_input
+from traceprop.tracing.inputs import as_input, rows_of
 from traceprop.tracing.lazy import Lazy
 
 
@@ -22,18 +23,30 @@ class Fitted:
     """
 
     def __init__(
-        self, name: str, program: Program, fitting: Call, statistics: Mapping[str, Lazy], wrap: Callable[[Call], Any]
+        self,
+        name: str,
+        program: Program,
+        fitting: Call,
+        statistics: Mapping[str, Lazy],
+        wrap: Callable[[Program, Call], Any],
     ) -> None:
         self.__name__ = name
-        self.program = program
-        self.statistics = {param.name: statistics[param.name] for param in program.params if param.fitted}
-        self._fitting = fitting
-        self._wrap = wrap
         self._kept = {
             param.name: given
             for param, given in zip(fitting.program.params, fitting.inputs, strict=True)
             if param.name.startswith("captured_")
         }
+        self._one_size: TraceError | None = None
+        try:
+            program = FreeRows(tuple(p.name for p in program.params if not p.fitted and p.name not in self._kept))(
+                program
+            )
+        except TraceError as error:
+            self._one_size = error
+        self.program = program
+        self.statistics = {param.name: statistics[param.name] for param in program.params if param.fitted}
+        self._fitting = fitting
+        self._wrap = wrap
 
     def __repr__(self) -> str:
         return f"<fitted pipeline {self.__name__}({', '.join(param.name for param in self._open)})>"
@@ -55,14 +68,18 @@ class Fitted:
             raise TraceError(f"{self.__name__} takes {', '.join(names)}; not {', '.join(sorted(unknown)) or 'more'}")
         given = dict(zip(names, args, strict=False)) | kwargs
         inputs = [self._input(param, given) for param in self.program.params]
-        return self._wrap(Call(self.program, inputs, self._fitting.executor, self._fitting.options))
+        return self._wrap(self.program, Call(self.program, inputs, self._fitting.executor, self._fitting.options))
 
     def _input(self, param: Param, given: Mapping[str, Any]) -> Any:
         if param.fitted:
             return self.statistics[param.name]
         if param.name in self._kept:
             return self._kept[param.name]
-        if param.name not in given:
-            return empty_like(param.type, f"{param.name} (no new rows)")
-        value = as_input(f"new {param.name}", given[param.name])
-        return conformed(value, param.type) if isinstance(value, Source) else value
+        if param.name in given:
+            value = as_input(f"new {param.name}", given[param.name])
+            value = conformed(value, param.type) if isinstance(value, Source) else value
+        else:
+            value = empty_like(param.type, f"{param.name} (no new rows)")
+        if self._one_size is not None and rows_of(value) != param.type.dims[0]:
+            raise TraceError(f"{self.__name__} takes {param.type.dims[0]} new rows for {param.name}: {self._one_size}")
+        return value

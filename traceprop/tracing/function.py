@@ -109,8 +109,8 @@ class TracedFunction:
         fitting = call.restricted(statistics)
         inputs = {f"fitted_{n}": Lazy.of(value, call=fitting) for n, value in enumerate(statistics)}
 
-        def wrap(applied: Call) -> Any:
-            returns = dict(zip(call.program.returns, frozen.returns, strict=True))
+        def wrap(program: Program, applied: Call) -> Any:
+            returns = dict(zip(call.program.returns, program.returns, strict=True))
             return _wrapped(traced.result, lambda leaf: Lazy.of(returns[leaf.value], call=applied))
 
         return Fitted(self.__name__, frozen, call, inputs, wrap)  # type: ignore[attr-defined]
