@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from traceprop.ir.expr import Dim, Expr
 from traceprop.ir.index_map import AxisRead, Bound, Full, Kind, Look, Read, Span
 
 if TYPE_CHECKING:
-    from traceprop.ir.graph import Op
+    from traceprop.ir.graph import Op, Value
 
 OWN_RESULT = -1
 
@@ -34,9 +35,13 @@ class GivenRead:
 
 @dataclass(frozen=True, slots=True)
 class GivenMap:
-    """A lineage rule for one op: `Op(opaque, …, rule=GivenMap((GivenRead(0, axes(1)),)))`."""
+    """A lineage rule for one op: `Op(opaque, …, rule=GivenMap((GivenRead(0, axes(1)),)))`.
+
+    Not `exact`: the reads hold every true dependence, and maybe others.
+    """
 
     reads: tuple[GivenRead, ...]
+    exact: bool = True
 
     def __call__(self, op: Op) -> tuple[Read, ...]:
         def place(axis: int | Expr | Full | Span | GivenLook) -> AxisRead:
@@ -47,3 +52,8 @@ class GivenMap:
         return tuple(
             Read(op.operands[read.operand], tuple(map(place, read.axes)), read.kind, read.where) for read in self.reads
         )
+
+
+def every_cell(operands: Sequence[Value]) -> tuple[GivenRead, ...]:
+    """Reads of every cell of every operand."""
+    return tuple(GivenRead(k, (Full(),) * value.rank) for k, value in enumerate(operands))

@@ -92,8 +92,8 @@ class Op:
 
     @property
     def exact(self) -> bool:
-        """Whether the op has a rule for its index map."""
-        return self.rule is not None
+        """Whether the op's index map names no more than what is read: it has a rule, and not one that says otherwise."""
+        return self.rule is not None and getattr(self.rule, "exact", True)
 
     def with_operands(self, operands: Sequence[Value]) -> Op:
         """The same op over other operands of fitting types."""

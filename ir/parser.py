@@ -16,7 +16,7 @@ from lark import Token
 from traceprop.errors import IRError, ParseError, VerifyError
 from traceprop.ir.dump import constant_digest, map_text, reads_text
 from traceprop.ir.expr import Dim
-from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenMap, GivenRead
+from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenMap, GivenRead, every_cell
 from traceprop.ir.graph import Op, Param, Program, Value, payload_dtype
 from traceprop.ir.index_map import AXIS_NAMES, Bound, Kind
 from traceprop.ir.line_memo import LineMemo
@@ -150,7 +150,9 @@ class _Reading:
         given = None
         if comment is not None and definition.lineage is None:
             parsed = self._map(comment, len(code))
-            given = None if parsed.inexact else self._numbered(parsed, line)
+            given = self._numbered(parsed, line)
+            if parsed.inexact and given.reads == every_cell(operands):
+                given = None
         op = self._built(definition, operands, attrs, payload, line, given)
         if line.result is not None:
             self._define(line.result, op.result)
@@ -233,7 +235,7 @@ class _Reading:
                 )
                 kind = Kind.DATA if read.kind is None else Kind(read.kind)
                 reads.append(GivenRead(self._operand_number(read.operand, line), axes, kind, where))
-        return GivenMap(tuple(reads))
+        return GivenMap(tuple(reads), not parsed.inexact)
 
     def _operand_number(self, name: Token, line: OpLine, own: bool = False) -> int:
         if own and name == line.result:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "traceprop.api": (
-        "Granularity LazyArray Table TracedFunction array concat from_csv from_dataframe from_numpy from_torch "
-        "get_granularity granularity read_csv read_parquet reset_graph set_granularity trace"
+        "Granularity LazyArray Table TracedFunction array concat from_csv from_dataframe from_jax from_numpy "
+        "from_torch get_granularity granularity read_csv read_parquet reset_graph set_granularity trace"
     ),
     "traceprop.lineage": "Location View provenance",
     "traceprop.training": "GradientStore training_context",
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         concat,
         from_csv,
         from_dataframe,
+        from_jax,
         from_numpy,
         from_torch,
         get_granularity,

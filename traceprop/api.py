@@ -31,6 +31,7 @@ __all__ = [
     "concat",
     "from_csv",
     "from_dataframe",
+    "from_jax",
     "from_numpy",
     "from_torch",
     "get_granularity",
@@ -131,6 +132,16 @@ def from_torch(t: Any, source_id: str | None = None) -> LazyArray:
     """
     source = ArraySource(to_numpy(t), source_id)
     source.world = "torch"
+    return _array(source)
+
+
+def from_jax(a: Any, source_id: str | None = None) -> LazyArray:
+    """A lazy array of a JAX array; `.compute()` gives a JAX array. Axis 0 is its rows.
+
+    float64 stays float64, whatever `jax_enable_x64` says. `source_id` defaults to `array-<n>`.
+    """
+    source = ArraySource(to_numpy(a), source_id)
+    source.world = "jax"
     return _array(source)
 
 

@@ -46,10 +46,18 @@ def literal_dtype(value: Any) -> str:
     return dtype_name(np.asarray(value).dtype)
 
 
+# A Python number may stand for one of a narrower dtype, which then is written in front: `%0: f32[] = constant {value=0.5}`.
+_WIDTHS = {"f": "f", "i": "iu", "u": "iu", "c": "c"}
+
+
 @constant.types
 def _constant_type(sig: Signature) -> Type:
     value = sig.attrs["value"]
-    return ArrayType(literal_dtype(value), np.shape(value) if isinstance(value, np.ndarray) else ())
+    dtype = literal_dtype(value)
+    if isinstance(value, np.ndarray):
+        return ArrayType(dtype, np.shape(value))
+    narrower = sig.dtype is not None and any(dtype[0] == c and sig.dtype[0] in widths for c, widths in _WIDTHS.items())
+    return ArrayType(sig.dtype if narrower and sig.dtype else dtype)
 
 
 @constant.reads

@@ -99,7 +99,7 @@ def _sort_type(sig: Signature) -> Type:
     for keys in sig.operands:
         if not isinstance(keys, ArrayType) or not 0 <= sig.attrs["axis"] < len(keys.dims) or keys.dims != first.dims:
             raise TypeRuleError(f"cannot sort {keys} along axis {sig.attrs['axis']}")
-    return ArrayType("i64", first.dims)
+    return ArrayType(sig.dtype if sig.dtype in ("i32", "i64") else "i64", first.dims)
 
 
 @sort.reads

@@ -102,6 +102,22 @@ def test_a_map_without_a_rule_is_the_map():
     assert again.ops[0].with_operands([other]).reads[0].operand is other
 
 
+def test_a_map_may_hold_more_than_is_read_and_say_so():
+    coarse = opaque_program(GivenMap((GivenRead(0, (axes(1)[0], 1)),), exact=False))
+    assert "# inexact (i) <- %x[i, 1]" in str(coarse)
+    again = parse(str(coarse))
+    assert again == coarse
+    assert not again.ops[0].exact
+    assert again.ops[0].reads[0].axes == (axes(1)[0], 1)
+
+
+def test_a_number_may_stand_for_one_of_a_narrower_dtype():
+    text = "func @f() -> f32[] {\n  %0: f32[] = constant {value=0.5}\n  return %0\n}"
+    assert str(parse(text)) == text
+    with pytest.raises(ParseError, match=r"gives f64\[\], not i32\[\]"):
+        parse(text.replace("f32", "i32"))
+
+
 def test_nothing_known_and_nothing_read_are_told_apart():
     assert "# inexact (i) <- %x[*, *]" in str(opaque_program(None))
     assert not parse(str(opaque_program(None))).ops[0].exact

@@ -46,7 +46,7 @@ class Executable:
         scope = dict(code.scope)
         exec(compile(code.source, self._file, "exec"), scope)  # our own text: names come from tables, values by repr
         function = scope[code.source.split("(", 1)[0].removeprefix("def ")]
-        self._function = entered(function, self.program, len(self._kept), world)
+        self._function = entered(function, len(self._kept), world)
 
     def __call__(self, *values: Any) -> Any:
         results = self.run(values).results

@@ -73,9 +73,10 @@ def to_world(value: Any, world: str) -> Any:
     if not isinstance(value, np.ndarray) or world == "numpy":
         return value
     if world == "jax":
-        import jax.numpy as jnp
+        import jax
 
-        return jnp.asarray(value)
+        with jax.enable_x64(value.dtype.itemsize == 8 or bool(jax.config.jax_enable_x64)):
+            return jax.numpy.asarray(value)
     import torch
 
     return torch.from_numpy(value if value.flags.writeable else value.copy())

@@ -1,0 +1,308 @@
+"""The JAX front end: the function's jaxpr, equation by equation, as ops. JAX internals appear in this file alone.
+
+`jax.make_jaxpr` runs the function on abstract arrays of the sizes at hand. Nested calls (`jit`, `custom_jvp`, `remat`, …) are
+inlined; what hangs on no argument is computed while tracing. Which ops a primitive is, the modules of `jaxpr/` say.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+from traceprop.errors import TraceError
+from traceprop.ir import ArrayType, Location, Op, Param, Value, ops_behind
+from traceprop.ir.location import user_location
+from traceprop.ir.types import dtype_name, numpy_dtype
+from traceprop.tracing.jaxpr import control, elementwise, folds, linalg, rows, scatter, shape
+from traceprop.tracing.jaxpr.graph import Equation, Graph, Handler, Held, Known, traced
+from traceprop.tracing.structure import flatten, rebuild
+
+HANDLERS: dict[str, Handler] = {
+    **elementwise.HANDLERS,
+    **shape.HANDLERS,
+    **folds.HANDLERS,
+    **rows.HANDLERS,
+    **scatter.HANDLERS,
+    **linalg.HANDLERS,
+    **control.HANDLERS,
+}
+_CALLS = {
+    "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
+    "custom_vjp_call_jaxpr", "custom_lin", "xla_call", "run_state",
+}  # fmt: skip
+_WIDE = ("f64", "c128", "i64", "u64")
+_WIDE_FLOATS, _NARROW_FLOATS = ("f64", "c128"), ("f16", "f32", "c64")
+_KEYS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
+
+
+def trace(name: str, call: Callable[[list[Any]], Any], params: list[Param]) -> tuple[list[Op], Any]:
+    """The ops of `call`, in order, and its result with `Value`s for arrays.
+
+    64-bit arguments stay so, by `jax.enable_x64` in this scope alone; beside 32-bit floats 64-bit integers become 32-bit
+    ones, as they do in JAX by default. Raises `TraceError` for what depends on values while the function is traced.
+    """
+    dtypes = {_dtype(param) for param in params}
+    wide = bool(dtypes.intersection(_WIDE_FLOATS)) or (
+        bool(dtypes.intersection(_WIDE)) and not dtypes.intersection(_NARROW_FLOATS)
+    )
+    seen: list[Any] = []
+
+    def flat(*arrays: Any) -> list[Any]:
+        result = call(list(arrays))
+        seen[:] = [result]
+        return [leaf for _, leaf in flatten(result, "", _is_leaf) if _is_array(name, leaf)]
+
+    with jax.enable_x64(wide or bool(jax.config.jax_enable_x64)):
+        narrow = [jax.dtypes.canonicalize_dtype(numpy_dtype(_dtype(param))) for param in params]
+        given = [jax.ShapeDtypeStruct(p.type.dims, dtype) for p, dtype in zip(params, narrow, strict=True)]
+        try:
+            closed = jax.make_jaxpr(flat)(*given)
+        except TraceError:
+            raise
+        except Exception as error:
+            refusal = _refusal(error)
+            if refusal is None:
+                raise
+            raise TraceError(refusal) from error
+        graph = Graph()
+        graph.location = _of_traceback(None)
+        walk = _Walk(graph)
+        inputs = [_narrowed(graph, param, dtype) for param, dtype in zip(params, narrow, strict=True)]
+        found = iter([graph.value(held) for held in walk.inlined(closed, inputs, True)])
+    result = rebuild(seen[0], lambda leaf: next(found) if _is_array(name, leaf) else leaf, _is_leaf)
+    values = [leaf for _, leaf in flatten(result, "", _is_leaf) if isinstance(leaf, Value)]
+    needed = set(ops_behind(values))
+    return [op for op in graph.ops if op in needed], result
+
+
+def _is_leaf(value: Any) -> bool:
+    return not isinstance(value, (tuple, list, dict))
+
+
+def _is_array(name: str, leaf: Any) -> bool:
+    """Raises `TraceError` for a structure that holds arrays and is no tuple, list or dict."""
+    if isinstance(leaf, jax.Array):
+        return True
+    if not jax.tree_util.all_leaves([leaf]) and any(isinstance(x, jax.Array) for x in jax.tree_util.tree_leaves(leaf)):
+        raise TraceError(
+            f"{name!r} returns a {type(leaf).__name__}, whose arrays cannot be seen; return tuples, lists or dicts of arrays"
+        )
+    return False
+
+
+def _dtype(param: Param) -> str:
+    if not isinstance(param.type, ArrayType) or param.type.dtype in ("str", "object", "date", "datetime"):
+        raise TraceError(f"the argument {param.name!r} is {param.type}, which JAX has no array for")
+    return param.type.dtype
+
+
+def _narrowed(graph: Graph, param: Param, dtype: Any) -> Value:
+    if numpy_dtype(_dtype(param)) == dtype:
+        return param
+    name = dtype_name(dtype)
+    convert = functools.partial(jax.lax.convert_element_type, new_dtype=dtype)
+    payload = "jax.convert_element_type"
+    return graph.add(elementwise.elementwise, [param], {"dtype_": name}, payload, name, convert)
+
+
+# -- jaxprs -----------------------------------------------------------------------------------------------------------
+
+
+class _Walk:
+    """Traces jaxprs into one graph, nested ones inline."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def inlined(self, jaxpr: Any, inputs: Sequence[Held], outermost: bool = False) -> list[Held]:
+        """What a jaxpr gives on some inputs; its ops join the graph."""
+        closed = jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else core.ClosedJaxpr(jaxpr, ())
+        body = closed.jaxpr
+        env: dict[Any, Held] = dict(zip(body.invars, inputs, strict=True))
+        env.update(zip(body.constvars, map(Known, closed.consts), strict=True))
+        outer = self.graph.location
+        users = outermost or _written_by_user(body)
+        for eqn in body.eqns:
+            self.graph.location = (users and _of_traceback(eqn.source_info.traceback)) or outer
+            given = [Known(v.val) if isinstance(v, core.Literal) else env[v] for v in eqn.invars]
+            env.update(zip(eqn.outvars, self._equation(eqn, given), strict=True))
+        self.graph.location = outer
+        return [Known(v.val) if isinstance(v, core.Literal) else env[v] for v in body.outvars]
+
+    def _equation(self, eqn: Any, given: list[Held]) -> Sequence[Held]:
+        name = eqn.primitive.name
+        if not eqn.outvars:
+            self.graph.warn(
+                f"jax.{name}",
+                "has an effect and no result; a traced function is run for its results, and leaves it out",
+            )
+            return []
+        if name in _CALLS:
+            inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr") or eqn.params.get("fun_jaxpr")
+            return self.inlined(inner, given)
+        if eqn.effects:  # a callback, say: never computed while tracing, nor dropped
+            return self._traced(eqn, given)
+        if all(isinstance(held, Known) and held.small for held in given):
+            cells = sum(int(np.prod(v.aval.shape)) for v in eqn.outvars)
+            if cells <= 4096 and given:
+                return [Known(array) for array in _bound(eqn, [_computed(held) for held in given])]
+        return self._traced(eqn, given)
+
+    def _traced(self, eqn: Any, given: list[Held]) -> Sequence[Held]:
+        keyed = [_is_key(v.aval) for v in (*eqn.invars, *eqn.outvars)]
+        bind = functools.partial(_bound_raw if any(keyed) else _bound, eqn)
+        held = [Known(_raw(k.array)) if isinstance(k, Known) else k for k in given]
+        types = [_type(v.aval, self.graph.location) for v in eqn.outvars]
+        equation = Equation(self.graph, eqn.primitive.name, eqn.params, held, types, bind, self.inlined, _reached)
+        return traced(equation, HANDLERS)
+
+
+def _computed(held: Held) -> Any:
+    assert isinstance(held, Known)
+    return held.array
+
+
+def _bound(eqn: Any, *arrays: Any) -> list[Any]:
+    """The primitive on arrays."""
+    given = arrays[0] if len(arrays) == 1 and isinstance(arrays[0], list) else arrays
+    functions, params = eqn.primitive.get_bind_params(eqn.params) if _has_functions(eqn) else ((), eqn.params)
+    found = eqn.primitive.bind(*functions, *given, **params)
+    return list(found) if eqn.primitive.multiple_results else [found]
+
+
+def _has_functions(eqn: Any) -> bool:
+    return any(key in eqn.params for key in ("jvp_jaxpr_fun", "jvp", "fwd", "call_jaxpr"))
+
+
+def _bound_raw(eqn: Any, *arrays: Any) -> list[Any]:
+    """The primitive on arrays that hold random keys as their words."""
+    given = [
+        jax.random.wrap_key_data(array, impl=_KEYS[str(v.aval.dtype)]) if _is_key(v.aval) else array
+        for v, array in zip(eqn.invars, arrays, strict=True)
+    ]
+    return [_raw(array) for array in _bound(eqn, given)]
+
+
+def _is_key(aval: Any) -> bool:
+    return bool(jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key))
+
+
+def _raw(array: Any) -> Any:
+    """A random key as its words; any other array as it is."""
+    keyed = isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(array) if keyed else array
+
+
+def _type(aval: Any, location: Location | None) -> ArrayType:
+    """The type of what JAX calls an abstract value; a random key counts as its words."""
+    if _is_key(aval):
+        aval = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(aval.shape, aval.dtype))
+    try:
+        return ArrayType(dtype_name(aval.dtype), tuple(int(n) for n in aval.shape))
+    except TypeError as error:
+        raise TraceError(f"{error}, at {location or 'an unknown line'}") from None
+
+
+def _reached(jaxpr: Any) -> list[set[int]]:
+    """For each result of a jaxpr, the inputs (by number) that it can depend on at all."""
+    body = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
+    behind: dict[Any, set[int]] = {v: {k} for k, v in enumerate(body.invars)}
+    for eqn in body.eqns:
+        found = set().union(*(behind.get(v, set()) for v in eqn.invars if not isinstance(v, core.Literal)))
+        behind.update((v, found) for v in eqn.outvars)
+    return [set() if isinstance(v, core.Literal) else behind.get(v, set()) for v in body.outvars]
+
+
+# -- where ------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _plumbing() -> tuple[str, ...]:
+    """Folders whose frames are ours or a library's, never the user's line."""
+    import contextlib
+
+    import jaxlib
+
+    packages = [os.path.dirname(str(module.__file__)) + os.sep for module in (jax, jaxlib, np)]
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    return (*packages, here, str(functools.__file__), str(contextlib.__file__), "<frozen")
+
+
+def _is_users(path: str) -> bool:
+    return not path.startswith(_plumbing()) or f"{os.sep}traceprop{os.sep}demo{os.sep}" in path
+
+
+def _of_traceback(traceback: Any) -> Location | None:
+    """The innermost frame of the user's; JAX keeps a traceback with each equation."""
+    if traceback is None:
+        return None
+    for frame in traceback.frames:
+        if _is_users(frame.file_name):
+            function = frame.function_name.rsplit(".", 1)[-1]
+            return Location(os.path.basename(frame.file_name), frame.line_num, function, frame.file_name)
+    return None
+
+
+def _written_by_user(body: Any) -> bool:
+    """Whether a jaxpr is of a function of the user's. JAX's own are traced once, and keep the line of their first caller."""
+    where = getattr(body.debug_info, "func_src_info", None) or ""
+    path = where.rpartition(" at ")[2].rpartition(":")[0]
+    return not path or _is_users(path)
+
+
+# -- what cannot be traced --------------------------------------------------------------------------------------------
+
+
+def _refusal(error: Exception) -> str | None:
+    """What to say of an error while the function was traced; `None` for one that is the user's own."""
+    where = _of_error(error) or "an unknown line"
+    unknown = "the value is not known while the function is traced"
+    if isinstance(error, jax.errors.NonConcreteBooleanIndexError):
+        return (
+            f"a boolean mask as an index at {where}: in JAX the data cannot decide a size; keep the rows and choose cell by "
+            "cell with jnp.where(mask, x, 0), or filter outside, with a NumPy function (x[mask])"
+        )
+    if isinstance(error, jax.errors.TracerBoolConversionError):
+        return (
+            f"Python's if/while/and/or on a traced array at {where}: {unknown}; use jnp.where(condition, a, b) to choose cell "
+            "by cell, jax.lax.cond or jax.lax.while_loop for whole steps, or decide outside the traced function"
+        )
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return (
+            f"a NumPy function or np.asarray on a traced array at {where}: {unknown}; use jax.numpy's function of that name, "
+            "or do this after the call, on the result"
+        )
+    if isinstance(error, (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError)):
+        return (
+            f"Python asks for the value of a traced array (.item(), float(), int(), range, a size) at {where}: {unknown}; keep "
+            "it an array (jnp.where, jax.lax.fori_loop, jax.lax.dynamic_slice), pass sizes as plain numbers, or do this "
+            f"outside the traced function. JAX says: {str(error).splitlines()[0]}"
+        )
+    if isinstance(error, jax.errors.UnexpectedTracerError):
+        return f"a traced array outlives the function that made it, at {where}; return it instead of keeping it aside"
+    if isinstance(error, IndexError) and "static integers" in str(error):
+        return (
+            f"a slice whose ends are traced arrays at {where}: in JAX the data cannot decide a size; use "
+            "jax.lax.dynamic_slice(x, start, sizes), or pass the ends as plain numbers"
+        )
+    return None
+
+
+def _of_error(error: Exception) -> Location | None:
+    """The innermost frame of the user's in a traceback."""
+    found, walked = None, error.__traceback__
+    while walked is not None:
+        code = walked.tb_frame.f_code
+        if _is_users(code.co_filename):
+            found = Location(os.path.basename(code.co_filename), walked.tb_lineno, code.co_name, code.co_filename)
+        walked = walked.tb_next
+    return found or user_location()
+
+
+__all__ = ["trace"]

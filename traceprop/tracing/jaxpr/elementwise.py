@@ -1,0 +1,60 @@
+"""Primitives whose result cells each read one cell of each operand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from traceprop.ir.opset import elementwise
+from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known, NoRule
+
+
+def _elementwise(e: Equation) -> Sequence[Held]:
+    return [e.emit(elementwise, **e.scalars())]
+
+
+def _select(e: Equation) -> Sequence[Held]:
+    which, *cases = e.inputs
+    if isinstance(which, Known) and np.size(which.array) == 1 and len(set(map(id, cases))):
+        case = cases[int(np.asarray(which.array).reshape(()))]
+        if isinstance(case, Known) or case.type.dims == e.shape:
+            return [case]
+    return [e.emit(elementwise, control=(0,))]
+
+
+def _convert(e: Equation) -> Sequence[Held]:
+    if e.x.type == e.type:
+        return [e.x]
+    return [e.emit(elementwise, dtype_=e.type.dtype)]
+
+
+def _bitcast(e: Equation) -> Sequence[Held]:
+    if e.x.type.dims != e.type.dims:
+        raise NoRule
+    return [e.emit(elementwise, dtype_=e.type.dtype)]
+
+
+def _same(e: Equation) -> Sequence[Held]:
+    return e.inputs
+
+
+_CALLS = (
+    "neg sign floor ceil round is_finite exp exp2 expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh "
+    "atanh logistic sqrt rsqrt cbrt abs real imag conj integer_pow pow square add sub mul div rem max min atan2 nextafter "
+    "and or xor not shift_left shift_right_logical shift_right_arithmetic eq ne lt le gt ge eq_to le_to lt_to complex erf "
+    "erfc erf_inv lgamma digamma polygamma igamma igammac igamma_grad_a random_gamma_grad bessel_i0e bessel_i1e zeta "
+    "regularized_incomplete_beta population_count clz reduce_precision clamp add_any"
+).split()
+_PASSED_ON = (
+    "copy copy_p stop_gradient optimization_barrier device_put name sharding_constraint pvary pcast random_wrap "
+    "random_unwrap"
+).split()
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(_CALLS, _elementwise),
+    **dict.fromkeys(_PASSED_ON, _same),
+    "select_n": _select,
+    "convert_element_type": _convert,
+    "bitcast_convert_type": _bitcast,
+}

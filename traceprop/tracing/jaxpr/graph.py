@@ -1,0 +1,236 @@
+"""What a family's handlers work on: the ops so far, and one equation at a time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import TypeRuleError
+from traceprop.ir import ArrayType, Location, Op, OpDef, Value
+from traceprop.ir.given_map import GivenMap, every_cell
+from traceprop.ir.opset import constant, opaque, reshape
+from traceprop.ir.types import dtype_name, numpy_dtype
+
+_MANY_CELLS = 4096
+
+
+class NoRule(Exception):
+    """Raised for a case that a family's rule doesn't cover; the equation is then traced as `opaque`."""
+
+
+class Known:
+    """A value that hangs on no argument: a literal, a closed-over array, or what was computed of such while tracing."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    @property
+    def small(self) -> bool:
+        return bool(np.size(self.array) <= _MANY_CELLS)
+
+
+Held = Value | Known
+Handler = Callable[["Equation"], Sequence[Held]]
+
+
+@dataclass
+class Graph:
+    """The ops so far, and the user's line that is being traced."""
+
+    ops: list[Op] = field(default_factory=list)
+    location: Location | None = None
+    warned: set[tuple[str, Location | None]] = field(default_factory=set)
+    _constants: dict[Known, Value] = field(default_factory=dict)
+
+    def value(self, held: Held) -> Value:
+        """A value of the program; what is known becomes a `constant`."""
+        if isinstance(held, Value):
+            return held
+        if held not in self._constants:
+            array = np.asarray(held.array)
+            attr = array.item() if not array.ndim and array.dtype.kind in "biufc" else array
+            op = Op(
+                constant, (), {"value": attr}, None, dtype_name(array.dtype), self.location, native=lambda: held.array
+            )
+            self.ops.append(op)
+            self._constants[held] = op.result
+        return self._constants[held]
+
+    def add(
+        self,
+        definition: OpDef,
+        operands: Sequence[Held],
+        attrs: dict[str, Any],
+        payload: str | None,
+        dtype: str | None,
+        native: Callable[..., Any],
+        rule: Any = None,
+    ) -> Value:
+        """One more op; `native` takes the operands' arrays."""
+        values = [self.value(operand) for operand in operands]
+        op = Op(definition, values, attrs, payload, dtype, self.location, rule, native)
+        self.ops.append(op)
+        return op.result
+
+    def reshape(self, x: Value, shape: Sequence[int]) -> Value:
+        """`x` in another shape; a reshape of a reshape is one."""
+        shape = tuple(int(n) for n in shape)
+        while x.op is not None and x.op.definition is reshape:
+            x = x.op.operands[0]
+        if x.type.dims == shape:
+            return x
+        if x.op is not None and x.op.definition is constant:
+            return self.value(Known(np.asarray(x.op.attrs["value"], numpy_dtype(x.type.dtype)).reshape(shape)))  # type: ignore[union-attr]
+        return self.add(reshape, [x], {"shape": shape}, None, None, lambda t: t.reshape(shape))
+
+    def warn(self, name: str, what: str) -> None:
+        """Once per function and line."""
+        key = (name, self.location)
+        if key in self.warned:
+            return
+        self.warned.add(key)
+        where = self.location
+        warnings.warn_explicit(
+            f"{name} at {where or 'an unknown line'} {what}",
+            UserWarning,
+            where.path if where else "<unknown>",
+            where.line if where else 0,
+        )
+
+
+@dataclass
+class Equation:
+    """One equation of a jaxpr: primitive, parameters, inputs, and the types of what it gives.
+
+    `bind` computes it on arrays, always giving a list; `inline` traces the body of one of its jaxprs on other inputs.
+    """
+
+    graph: Graph
+    name: str
+    params: dict[str, Any]
+    inputs: list[Held]
+    types: list[ArrayType]
+    bind: Callable[..., list[Any]]
+    inline: Callable[[Any, Sequence[Held]], list[Held]]
+    reached: Callable[[Any], list[set[int]]]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.params[name]
+
+    @property
+    def x(self) -> Value:
+        """The first input."""
+        return self.graph.value(self.inputs[0])
+
+    @property
+    def type(self) -> ArrayType:
+        """The type of the first result."""
+        return self.types[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the first result."""
+        return self.types[0].dims  # type: ignore[return-value]
+
+    def native(self, *arrays: Any) -> Any:
+        """The primitive itself, where it gives one array."""
+        return self.bind(*arrays)[0]
+
+    def emit(
+        self,
+        definition: OpDef,
+        operands: Sequence[Held] | None = None,
+        native: Any = None,
+        name: str = "",
+        dtype: str | None = None,
+        rule: Any = None,
+        **attrs: Any,
+    ) -> Value:
+        """An op under this primitive's name; without `native` it is the primitive itself."""
+        if dtype is None and definition.payload != "never" and definition.name not in ("gather", "concat"):
+            dtype = self.type.dtype
+        payload = f"jax.{name or self.name.replace('-', '_')}" if definition.payload != "never" else None
+        given = self.inputs if operands is None else operands
+        return self.graph.add(definition, given, attrs, payload, dtype, native or self.native, rule)
+
+    def opaque(self, rule: Any = None, definition: OpDef = opaque, **attrs: Any) -> list[Held]:
+        """An `opaque` op per result, with an index map where one is given."""
+        several = len(self.types) > 1
+        return [
+            self.emit(
+                definition,
+                native=lambda *arrays, k=k: self.bind(*arrays)[k],
+                dtype=type.dtype,
+                rule=rule(k) if callable(rule) and not isinstance(rule, GivenMap) else rule,
+                shape=type.dims,
+                **attrs,
+                **({"result": k} if several else {}),
+            )
+            for k, type in enumerate(self.types)
+        ]
+
+    def scalars(self, *left_out: str) -> dict[str, Any]:
+        """The parameters that can be printed, as attributes."""
+        return {
+            key: _printable(value)
+            for key, value in self.params.items()
+            if value is not None and key not in left_out and key not in _NOT_SHOWN and _is_printable(value)
+        }
+
+
+_NOT_SHOWN = {"sharding", "out_sharding", "weak_type", "accuracy", "dimensions", "shape"}
+
+
+def _is_printable(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_printable, value))
+    return isinstance(value, (bool, int, float, str, np.dtype))
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_printable, value))
+    return dtype_name(value) if isinstance(value, np.dtype) else value
+
+
+def all_cells(operands: Sequence[Value], exact: bool) -> GivenMap:
+    """Every result cell reads every operand cell: `exact` where that is so, and not for want of a rule."""
+    return GivenMap(every_cell(operands), exact)
+
+
+def traced(equation: Equation, handlers: dict[str, Handler]) -> list[Held]:
+    """The ops of one equation; `opaque`, with a warning, where no handler fits."""
+    graph = equation.graph
+    mark = len(graph.ops)
+    known = dict(graph._constants)
+    handler = handlers.get(equation.name)
+    if handler is not None:
+        try:
+            found = list(handler(equation))
+            if _fits(found, equation):
+                return found
+        except (NoRule, TypeRuleError):
+            pass
+        del graph.ops[mark:]
+        graph._constants = known
+    graph.warn(
+        f"jax.{equation.name}",
+        "has no lineage rule: every cell of its result is taken to depend on every cell of its operands, and view.exact is "
+        "False",
+    )
+    return equation.opaque()
+
+
+def _fits(found: Sequence[Held], equation: Equation) -> bool:
+    return len(found) == len(equation.types) and all(
+        held.type == type
+        if isinstance(held, Value)
+        else (dtype_name(held.array.dtype), np.shape(held.array)) == (type.dtype, type.dims)
+        for held, type in zip(found, equation.types, strict=True)
+    )
