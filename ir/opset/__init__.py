@@ -1,7 +1,7 @@
 """The structural ops, by family."""
 
 from traceprop.ir.ops import OpDef
-from traceprop.ir.opset.control import opaque, record
+from traceprop.ir.opset.control import branch, loop, opaque, record
 from traceprop.ir.opset.elementwise import constant, elementwise, iota
 from traceprop.ir.opset.linalg import contract
 from traceprop.ir.opset.reduce import reduce, scan
@@ -15,12 +15,13 @@ OPSET: dict[str, OpDef] = {
         broadcast, reshape, transpose, slice,
         gather, filter, concat, sort,
         reduce, scan, contract,
-        opaque, record,
+        loop, branch, opaque, record,
     )
 }  # fmt: skip
 
 __all__ = [
     "OPSET",
+    "branch",
     "broadcast",
     "concat",
     "constant",
@@ -29,6 +30,7 @@ __all__ = [
     "filter",
     "gather",
     "iota",
+    "loop",
     "opaque",
     "record",
     "reduce",

@@ -1,4 +1,4 @@
-"""What the other families cannot say: calls without a rule, and what a run keeps."""
+"""What the other families cannot say: loops, branches, calls without a rule, and what a run keeps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,20 @@ from traceprop.ir.types import ArrayType, Type
 opaque = OpDef(
     "opaque", "A library function without a known rule: every result cell may read every operand cell.", "needed"
 )
+loop = OpDef(
+    "loop",
+    "A body that runs again and again, too often to write out: its map holds every cell that the body, fed by its own results,"
+    " can pass on.",
+    "needed",
+)
+branch = OpDef(
+    "branch", "One of several bodies, as the first operand decides; its map holds the cells of all of them.", "needed"
+)
 record = OpDef("record", "Keeps a value of this run for lineage questions: `{slot=0}`.", "never", effect=True)
 
 
+@loop.types
+@branch.types
 @opaque.types
 def _opaque_type(sig: Signature) -> Type:
     if sig.dtype is None:

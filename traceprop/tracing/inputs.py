@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from traceprop.errors import TraceError
 from traceprop.ir import Dim, Type, symbol
+from traceprop.ir.location import user_location
 from traceprop.sources import ArraySource, FrameSource, Source
 from traceprop.tracing.lazy import Lazy, with_dims
-from traceprop.tracing.worlds import to_numpy, world_of_value
+from traceprop.tracing.worlds import holds_arrays, to_numpy, world_of_value
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None))
 
@@ -40,6 +42,11 @@ def as_input(name: str, value: Any) -> Any:
             return ArraySource(value, name, name)
         return FrameSource(value, name)
     if not hasattr(value, "__array__"):
+        if holds_arrays(value):
+            raise TraceError(
+                f"the argument {name!r} is a {type(value).__name__} with arrays in it, at "
+                f"{user_location() or 'an unknown line'}: their lineage would be lost; pass tuples, lists or dicts of arrays"
+            )
         return value
     source = ArraySource(to_numpy(value), name, name)
     source.world = world_of_value(value)

@@ -130,10 +130,30 @@ class _Walk:
         users = outermost or _written_by_user(body)
         for eqn in body.eqns:
             self.graph.location = (users and _of_traceback(eqn.source_info.traceback)) or outer
-            given = [Known(v.val) if isinstance(v, core.Literal) else env[v] for v in eqn.invars]
+            given = [_literal(v) if isinstance(v, core.Literal) else env[v] for v in eqn.invars]
             env.update(zip(eqn.outvars, self._equation(eqn, given), strict=True))
         self.graph.location = outer
-        return [Known(v.val) if isinstance(v, core.Literal) else env[v] for v in body.outvars]
+        return [_literal(v) if isinstance(v, core.Literal) else env[v] for v in body.outvars]
+
+    def apart(self, jaxpr: Any) -> tuple[list[Param], list[Op], list[Value]]:
+        """The parameters, ops and results of a jaxpr as a program of its own."""
+        body = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
+        location = self.graph.location
+        params = [Param(f"p{k}", _type(v.aval, location)) for k, v in enumerate(body.invars)]
+        scratch = Graph([], location, self.graph.warned)
+        found = _Walk(scratch).inlined(jaxpr, params)
+        values = [scratch.value(held) for held in found]
+        return params, scratch.ops, values
+
+    def primitives(self, jaxpr: Any) -> list[str]:
+        """The names of all its primitives, nested ones too."""
+        body = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
+        names = []
+        for eqn in body.eqns:
+            names.append(eqn.primitive.name)
+            for inner in core.jaxprs_in_params(eqn.params):
+                names += self.primitives(inner)
+        return names
 
     def _equation(self, eqn: Any, given: list[Held]) -> Sequence[Held]:
         name = eqn.primitive.name
@@ -159,8 +179,11 @@ class _Walk:
         bind = functools.partial(_bound_raw if any(keyed) else _bound, eqn)
         held = [Known(_raw(k.array)) if isinstance(k, Known) else k for k in given]
         types = [_type(v.aval, self.graph.location) for v in eqn.outvars]
-        equation = Equation(self.graph, eqn.primitive.name, eqn.params, held, types, bind, self.inlined, _reached)
-        return traced(equation, HANDLERS)
+        return traced(Equation(self.graph, eqn.primitive.name, eqn.params, held, types, bind, self), HANDLERS)
+
+
+def _literal(literal: Any) -> Known:
+    return Known(np.asarray(literal.val, literal.aval.dtype))
 
 
 def _computed(held: Held) -> Any:
@@ -207,16 +230,6 @@ def _type(aval: Any, location: Location | None) -> ArrayType:
         return ArrayType(dtype_name(aval.dtype), tuple(int(n) for n in aval.shape))
     except TypeError as error:
         raise TraceError(f"{error}, at {location or 'an unknown line'}") from None
-
-
-def _reached(jaxpr: Any) -> list[set[int]]:
-    """For each result of a jaxpr, the inputs (by number) that it can depend on at all."""
-    body = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
-    behind: dict[Any, set[int]] = {v: {k} for k, v in enumerate(body.invars)}
-    for eqn in body.eqns:
-        found = set().union(*(behind.get(v, set()) for v in eqn.invars if not isinstance(v, core.Literal)))
-        behind.update((v, found) for v in eqn.outvars)
-    return [set() if isinstance(v, core.Literal) else behind.get(v, set()) for v in body.outvars]
 
 
 # -- where ------------------------------------------------------------------------------------------------------------
@@ -286,6 +299,11 @@ def _refusal(error: Exception) -> str | None:
         )
     if isinstance(error, jax.errors.UnexpectedTracerError):
         return f"a traced array outlives the function that made it, at {where}; return it instead of keeping it aside"
+    if isinstance(error, TypeError) and "immutable" in str(error):
+        return (
+            f"in-place write to a traced array at {where}: JAX arrays are written once; build a new one with "
+            "x = x.at[index].set(values)"
+        )
     if isinstance(error, IndexError) and "static integers" in str(error):
         return (
             f"a slice whose ends are traced arrays at {where}: in JAX the data cannot decide a size; use "

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from traceprop.errors import TraceError
+from traceprop.ir.location import user_location
 from traceprop.tracing.lazy import Lazy
 
 WORLDS = ("numpy", "jax", "torch")
@@ -24,20 +27,49 @@ def world_of(function: Callable[..., Any], leaves: Iterable[Any]) -> str:
         world = leaf.world if isinstance(leaf, Lazy) else world_of_value(leaf)
         if world != "numpy":
             return world
+    return _world_of_code(function, set())
+
+
+def _world_of_code(function: Any, seen: set[int]) -> str:
+    """The library that a function's code names, or that of a helper beside it which it calls."""
+    if isinstance(function, functools.partial):
+        return _world_of_code(function.func, seen)
     function = getattr(function, "__wrapped__", function)
     code = getattr(function, "__code__", None)
     if code is None:
         return "torch" if _is_torch_module(function) else "numpy"
+    if id(code) in seen:
+        return "numpy"
+    seen.add(id(code))
     scope = {**function.__globals__, **_closure(function)}
-    for name in (*code.co_names, *code.co_freevars):
+    for name in _names(code):
         value = scope.get(name)
         if isinstance(value, types.ModuleType):
-            world = _MODULES.get(value.__name__.split(".", 1)[0])
-            if world:
-                return world
-        elif _is_torch_module(value):
-            return "torch"
+            world = _MODULES.get(value.__name__.split(".", 1)[0], "numpy")
+        elif isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
+            world = _world_of_code(value, seen)
+        else:
+            world = "torch" if _is_torch_module(value) else _world_of_callable(value)
+        if world != "numpy":
+            return world
     return "numpy"
+
+
+def _world_of_callable(value: Any) -> str:
+    """The library of an array or a compiled function, or of a function that was imported by its own name."""
+    world = world_of_value(value)
+    if world != "numpy" or not callable(value) or isinstance(value, type):
+        return world
+    return _MODULES.get(str(getattr(value, "__module__", "")).split(".", 1)[0], "numpy")
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """What a function's code names, comprehensions and inner functions included."""
+    yield from code.co_names
+    yield from code.co_freevars
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _names(inner)
 
 
 def _closure(function: Any) -> dict[str, Any]:
@@ -61,10 +93,23 @@ def _is_torch_module(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.nn.Module)
 
 
+def holds_arrays(value: Any) -> bool:
+    """Whether an object that is no array is one of JAX's trees with arrays in it, which nobody here would see."""
+    jax = sys.modules.get("jax")
+    if jax is None or jax.tree_util.all_leaves([value]):
+        return False
+    return any(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(value))
+
+
 def to_numpy(value: Any) -> np.ndarray:
     """An array of any world as NumPy's, without a copy where the memory can be shared."""
     if world_of_value(value) == "torch":
         return value.detach().cpu().numpy()
+    if str(getattr(value, "dtype", "")).startswith("key<"):
+        raise TraceError(
+            f"a random key as an argument at {user_location() or 'an unknown line'}: sources are arrays of numbers; pass its "
+            "words, jax.random.key_data(key), and wrap them inside with jax.random.wrap_key_data(words)"
+        )
     return np.asarray(value)
 
 

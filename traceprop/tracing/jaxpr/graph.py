@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+import jax.numpy as jnp
 import numpy as np
 
 from traceprop.errors import TypeRuleError
-from traceprop.ir import ArrayType, Location, Op, OpDef, Value
+from traceprop.ir import ArrayType, Location, Op, OpDef, Param, Value
 from traceprop.ir.given_map import GivenMap, every_cell
 from traceprop.ir.opset import constant, opaque, reshape
 from traceprop.ir.types import dtype_name, numpy_dtype
@@ -55,9 +58,8 @@ class Graph:
         if held not in self._constants:
             array = np.asarray(held.array)
             attr = array.item() if not array.ndim and array.dtype.kind in "biufc" else array
-            op = Op(
-                constant, (), {"value": attr}, None, dtype_name(array.dtype), self.location, native=lambda: held.array
-            )
+            dtype = dtype_name(array.dtype)
+            op = Op(constant, (), {"value": attr}, None, dtype, self.location, native=lambda: jnp.asarray(array))
             self.ops.append(op)
             self._constants[held] = op.result
         return self._constants[held]
@@ -74,7 +76,8 @@ class Graph:
     ) -> Value:
         """One more op; `native` takes the operands' arrays."""
         values = [self.value(operand) for operand in operands]
-        op = Op(definition, values, attrs, payload, dtype, self.location, rule, native)
+        plain = {key: _plain(value) for key, value in attrs.items()}
+        op = Op(definition, values, plain, payload, dtype, self.location, rule, native)
         self.ops.append(op)
         return op.result
 
@@ -104,11 +107,24 @@ class Graph:
         )
 
 
+class Bodies(Protocol):
+    """What can be done with the jaxprs among an equation's parameters, which handlers do not look into."""
+
+    def inlined(self, jaxpr: Any, inputs: Sequence[Held]) -> list[Held]:
+        """What a jaxpr gives on some inputs; its ops join the graph."""
+
+    def apart(self, jaxpr: Any) -> tuple[list[Param], list[Op], list[Value]]:
+        """The parameters, ops and results of a jaxpr as a program of its own."""
+
+    def primitives(self, jaxpr: Any) -> list[str]:
+        """The names of all its primitives, nested ones too."""
+
+
 @dataclass
 class Equation:
     """One equation of a jaxpr: primitive, parameters, inputs, and the types of what it gives.
 
-    `bind` computes it on arrays, always giving a list; `inline` traces the body of one of its jaxprs on other inputs.
+    `bind` computes it on arrays, always giving a list.
     """
 
     graph: Graph
@@ -117,8 +133,7 @@ class Equation:
     inputs: list[Held]
     types: list[ArrayType]
     bind: Callable[..., list[Any]]
-    inline: Callable[[Any, Sequence[Held]], list[Held]]
-    reached: Callable[[Any], list[set[int]]]
+    bodies: Bodies
 
     def __getitem__(self, name: str) -> Any:
         return self.params[name]
@@ -159,18 +174,21 @@ class Equation:
         given = self.inputs if operands is None else operands
         return self.graph.add(definition, given, attrs, payload, dtype, native or self.native, rule)
 
-    def opaque(self, rule: Any = None, definition: OpDef = opaque, **attrs: Any) -> list[Held]:
-        """An `opaque` op per result, with an index map where one is given."""
-        several = len(self.types) > 1
+    def opaque(
+        self, rule: GivenMap | Sequence[GivenMap] | None = None, definition: OpDef = opaque, **attrs: Any
+    ) -> list[Held]:
+        """An `opaque` op per result, with an index map (one for each, or for all) where there is one."""
+        picks = _Picks(self.bind, len(self.types))
+        which: list[dict[str, Any]] = [{"result": k} if len(self.types) > 1 else {} for k in range(len(self.types))]
         return [
             self.emit(
                 definition,
-                native=lambda *arrays, k=k: self.bind(*arrays)[k],
+                native=functools.partial(picks, k),
                 dtype=type.dtype,
-                rule=rule(k) if callable(rule) and not isinstance(rule, GivenMap) else rule,
+                rule=rule if rule is None or isinstance(rule, GivenMap) else rule[k],
                 shape=type.dims,
                 **attrs,
-                **({"result": k} if several else {}),
+                **which[k],
             )
             for k, type in enumerate(self.types)
         ]
@@ -182,6 +200,29 @@ class Equation:
             for key, value in self.params.items()
             if value is not None and key not in left_out and key not in _NOT_SHOWN and _is_printable(value)
         }
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's integers, which shapes are full of, as Python's."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return int(value) if isinstance(value, np.integer) else value
+
+
+class _Picks:
+    """One of several results of a call that runs once: kept until the last of them was taken."""
+
+    def __init__(self, bind: Callable[..., list[Any]], count: int) -> None:
+        self.bind, self.count = bind, count
+        self._local = threading.local()
+
+    def __call__(self, k: int, *arrays: Any) -> Any:
+        given, results, left = getattr(self._local, "kept", ((), [], set()))
+        if len(given) != len(arrays) or any(a is not b for a, b in zip(given, arrays, strict=True)) or k not in left:
+            results, left = self.bind(*arrays), set(range(self.count))
+        left.discard(k)
+        self._local.kept = (arrays, results, left) if left else ((), [], set())
+        return results[k]
 
 
 _NOT_SHOWN = {"sharding", "out_sharding", "weak_type", "accuracy", "dimensions", "shape"}

@@ -44,7 +44,7 @@ def _linear_solve(e: Equation) -> Sequence[Held]:
     skipped = lengths.matvec + lengths.vecmat
     constants = e.inputs[skipped : skipped + lengths.solve]
     right = e.inputs[sum(lengths) :]
-    return e.inline(bodies.solve, [*constants, *right])
+    return e.bodies.inlined(bodies.solve, [*constants, *right])
 
 
 def _fft(e: Equation) -> Sequence[Held]:

@@ -93,6 +93,28 @@ def _concatenate(e: Equation) -> Sequence[Held]:
     return [joined(e, e.inputs, e["dimension"])]
 
 
+def _tile(e: Equation) -> Sequence[Held]:
+    """Each axis beside one of its own for the repeats, joined again."""
+    reps = [int(n) for n in e["reps"]]
+    dims = [1] * (len(reps) - e.x.rank) + list(e.x.type.dims)
+    apart = e.graph.reshape(e.x, [n for d in dims for n in (1, d)])  # type: ignore[misc]
+    wide = spread(e, apart, [n for r, d in zip(reps, dims, strict=True) for n in (r, d)], range(2 * len(dims)))  # type: ignore[misc]
+    return [e.graph.reshape(wide, e.shape)]
+
+
+def _stack(e: Equation) -> Sequence[Held]:
+    k = int(e["axis"])
+    wide = (*e.shape[:k], 1, *e.shape[k + 1 :])
+    return [joined(e, [e.graph.reshape(e.graph.value(x), wide) for x in e.inputs], k)]
+
+
+def _unstack(e: Equation) -> Sequence[Held]:
+    k, count = int(e["axis"]), len(e.types)
+    index: list[Any] = [(None, None, None)] * k
+    rows = [sliced(e, e.x, [*index, (n or None, None if n == count - 1 else n + 1, None)]) for n in range(count)]
+    return [e.graph.reshape(row, type.dims) for row, type in zip(rows, e.types, strict=True)]  # type: ignore[arg-type]
+
+
 def _split(e: Equation) -> Sequence[Held]:
     k, start, parts = e["axis"], 0, []
     for size in e["sizes"]:
@@ -111,7 +133,8 @@ def _pad(e: Equation) -> Sequence[Held]:
         shape = tuple(shape)
         return e.emit(broadcast, [filler], lambda t: jnp.broadcast_to(t, shape), shape=shape)
 
-    for k, (low, high, between) in enumerate(e["padding_config"]):
+    for k, pad in enumerate(e["padding_config"]):
+        low, high, between = map(int, pad)
         dims: list[int] = list(x.type.dims)  # type: ignore[arg-type]
         before, size, behind = dims[:k], dims[k], dims[k + 1 :]
         if between and size > 1:
@@ -152,6 +175,9 @@ HANDLERS: dict[str, Handler] = {
     "rev": _rev,
     "concatenate": _concatenate,
     "split": _split,
+    "tile": _tile,
+    "stack": _stack,
+    "unstack": _unstack,
     "pad": _pad,
     "iota": _iota,
 }
