@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from types import ModuleType
 from typing import Any
@@ -132,8 +133,14 @@ def fingerprint(array: ArrayLike) -> int:
     raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8) if values.size else np.empty(0, dtype=np.uint8)
     module = _compiled(_fingerprint)
     state = reference.hash_words(raw) if module is None else int(module.hash_words(raw))
-    header = np.frombuffer(f"{values.dtype.descr} {shape}".encode(), dtype=np.uint8)
-    return _finish(state ^ _finish(reference.hash_words(header)))
+    return _finish(state ^ _header(values.dtype, shape))
+
+
+@functools.lru_cache(maxsize=1024)
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    """The hash of a dtype and a shape: the same few come again and again."""
+    words = np.frombuffer(f"{dtype.descr} {shape}".encode(), dtype=np.uint8)
+    return _finish(reference.hash_words(words))
 
 
 def _finish(state: int) -> int:

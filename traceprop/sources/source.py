@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from traceprop.errors import LineageError, SourceError
-from traceprop.ir import Dim, Type
+from traceprop.ir import Dim, Type, symbol
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +26,12 @@ class Location(NamedTuple):
     row: int
     line: int | None
     text: str | None
+
+
+@functools.lru_cache(maxsize=4096)
+def _one_of(type: Type) -> Type:
+    """The same object for equal types, so that they compare by identity."""
+    return type
 
 
 class Source(ABC):
@@ -50,6 +57,11 @@ class Source(ABC):
     @abstractmethod
     def frame(self) -> pl.DataFrame:
         """The data as a table, for predicates. Raises `LineageError` where it has no columns."""
+
+    @functools.cached_property
+    def signature(self) -> tuple[Any, ...]:
+        """What of the source a trace is for; its number of rows apart, unless that is one, which NumPy broadcasts."""
+        return (_one_of(self.type(symbol("N"))), self.n_rows == 1, self.id, self.world)
 
     def check_unchanged(self) -> None:
         """Raises `ChangedSourceError` where the data is not what it was when the source was made."""

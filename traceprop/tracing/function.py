@@ -21,6 +21,7 @@ from traceprop.sources import Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.fitted import Fitted
 from traceprop.tracing.granularity import checked, get_granularity
+from traceprop.tracing.guard import Guard, Surroundings, sources_of
 from traceprop.tracing.inputs import abstract, as_input, is_argument, rows_of, source_id_of, type_of
 from traceprop.tracing.lazy import Lazy, parameter_name
 from traceprop.tracing.purity import closure_key, random_guarded
@@ -29,6 +30,7 @@ from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, t
 from traceprop.tracing.worlds import world_of
 
 _UNSET: Any = object()
+_MANY_GUARDS = 4
 
 
 @dataclass(eq=False)
@@ -58,6 +60,8 @@ class TracedFunction:
         self._traces: dict[Hashable, list[Traced]] = {}
         self._lock = threading.RLock()
         self._signature = inspect.signature(function)
+        self._positional = _positional(self._signature)
+        self._guards: tuple[tuple[Guard, Traced], ...] = ()
         self._active = threading.local()
 
     def __repr__(self) -> str:
@@ -118,6 +122,20 @@ class TracedFunction:
     # -- tracing --------------------------------------------------------------------------------------------------------
 
     def _prepare(self, args: Any, kwargs: Any) -> tuple[Traced, Call]:
+        """The trace for these arguments, and the call of its program with them."""
+        sources = None if kwargs else sources_of(self._positional, args)
+        if sources is not None:
+            for guard, traced in self._guards:
+                if guard.accepts(sources) and guard.surroundings.same_contents():
+                    return traced, self._call(traced, sources, guard.world)
+        return self._looked_up(args, kwargs, sources)
+
+    def _call(self, traced: Traced, given: list[Any], world: str) -> Call:
+        options = {"granularity": self.granularity, "passes": self.passes, "world": world}
+        return Call(traced.program, [*given, *traced.captured], self.executor, options)
+
+    def _looked_up(self, args: Any, kwargs: Any, sources: list[Source] | None) -> tuple[Traced, Call]:
+        """By everything that a trace depends on; traced anew where there is none. The next call like it has a guard."""
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         leaves = _leaves(bound)
@@ -131,9 +149,10 @@ class TracedFunction:
             else:
                 traced = self._trace(bound, inputs, world)
                 self._traces.setdefault(key, []).append(traced)
-        given = [value for value in inputs if isinstance(value, (Source, Lazy))]
-        options = {"granularity": self.granularity, "passes": self.passes, "world": world}
-        return traced, Call(traced.program, [*given, *traced.captured], self.executor, options)
+        if sources is not None:
+            guard = Guard(sources, traced.program.params, Surroundings(self.function), world)
+            self._guards = ((guard, traced), *self._guards[: _MANY_GUARDS - 1])
+        return traced, self._call(traced, [value for value in inputs if isinstance(value, (Source, Lazy))], world)
 
     def _trace(self, bound: inspect.BoundArguments, inputs: list[Any], world: str) -> Traced:
         if world != "numpy":
@@ -198,6 +217,13 @@ class TracedFunction:
         )
         outputs = [leaf.value for _, leaf in flatten(result, "", _is_leaf_of_result) if isinstance(leaf, Lazy)]
         return Traced(Program(name, tuple(present), tuple(ops), tuple(dict.fromkeys(outputs))), result, ())
+
+
+def _positional(signature: inspect.Signature) -> tuple[str, ...]:
+    """The names that arguments by position go to; none where there may be any number of them."""
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = signature.parameters.values()
+    return () if any(p.kind in several for p in parameters) else tuple(p.name for p in parameters)
 
 
 def _leaves(bound: inspect.BoundArguments) -> list[tuple[str, Any]]:

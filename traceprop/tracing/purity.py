@@ -17,6 +17,7 @@ from traceprop.sources.array import content_fingerprint
 from traceprop.tracing.trace import active_trace
 
 _RANDOM = (np.random.Generator, np.random.RandomState)
+_SMALL = 1024
 _WAY_OUT = "draw the numbers before the call and pass them in, so that they are an input with a name"
 
 
@@ -46,7 +47,7 @@ def _collect(function: Any, found: list[tuple[str, Hashable]], seen: set[int]) -
             if value.__module__ == function.__module__:
                 _collect(value, found, seen)
         elif not isinstance(value, (types.ModuleType, type, types.BuiltinFunctionType)):
-            found.append((name, _key(value)))
+            found.append((name, content_key(value)))
 
 
 def _closed_over(function: Any, code: types.CodeType) -> Iterator[tuple[str, Any]]:
@@ -56,28 +57,31 @@ def _closed_over(function: Any, code: types.CodeType) -> Iterator[tuple[str, Any
         except ValueError:  # not assigned yet
             continue
     scope = function.__globals__
-    for name in _global_names(code):
+    for name in global_names(code):
         if name in scope:
             yield name, scope[name]
 
 
-def _global_names(code: types.CodeType) -> list[str]:
+def global_names(code: types.CodeType) -> list[str]:
+    """The names that code, and code inside it, may look up in its module."""
     names = list(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names += _global_names(constant)
+            names += global_names(constant)
     return names
 
 
-def _key(value: Any) -> Hashable:
+def content_key(value: Any) -> Hashable:
+    """What a value closed over holds: arrays by their fingerprint, other objects by identity."""
     if isinstance(value, np.ndarray):
-        return (value.shape, value.dtype.str, content_fingerprint(value))
+        small = value.nbytes <= _SMALL and value.dtype != object
+        return (value.shape, value.dtype.str, value.tobytes() if small else content_fingerprint(value))
     if isinstance(value, (bool, int, float, complex, str, bytes, type(None), np.generic)):
         return (type(value).__name__, repr(value))
     if isinstance(value, (tuple, list)):
-        return (type(value).__name__, *map(_key, value))
+        return (type(value).__name__, *map(content_key, value))
     if isinstance(value, dict):
-        return ("dict", *((str(name), _key(item)) for name, item in value.items()))
+        return ("dict", *((str(name), content_key(item)) for name, item in value.items()))
     return id(value)
 
 

@@ -1,0 +1,113 @@
+"""Calls are served by an earlier trace exactly while nothing that the trace depends on has changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import traceprop as tp
+from traceprop.tracing.function import TracedFunction
+
+X = np.arange(12.0).reshape(4, 3)
+FACTOR = 2.0
+TABLE = np.ones(3)
+
+
+def helper(x):
+    return x * FACTOR
+
+
+@tp.trace
+def scaled(x):
+    return helper(x) + TABLE
+
+
+def traces(function: TracedFunction) -> int:
+    return sum(map(len, function._traces.values()))
+
+
+def test_a_call_of_the_same_kind_is_served_by_its_guard(monkeypatch):
+    function = tp.trace(lambda x, y: x + y)
+    a, b = tp.from_numpy(X, source_id="a"), tp.from_numpy(X, source_id="b")
+    function(a, b)
+    looked_up = []
+    monkeypatch.setattr(function, "_looked_up", lambda *given: looked_up.append(given))
+    np.testing.assert_array_equal(function(a, b), X + X)
+    again = tp.from_numpy(X + 1, source_id="a"), tp.from_numpy(X, source_id="b")
+    np.testing.assert_array_equal(function(*again), X + X + 1)
+    assert not looked_up
+
+
+def test_another_number_of_rows_is_the_same_kind(monkeypatch):
+    function = tp.trace(lambda x: x - x.mean(axis=0))
+    function(X)
+    monkeypatch.setattr(function, "_looked_up", None)
+    np.testing.assert_array_equal(function(X[:2]), X[:2] - X[:2].mean(axis=0))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [X.astype("float32"), X[:, :2], X[:1], X[0], tp.from_numpy(X, source_id="other")],
+    ids=["dtype", "columns", "one row", "rank", "source id"],
+)
+def test_another_kind_of_argument_is_traced_anew(other):
+    function = tp.trace(lambda x: x * 2)
+    function(X)
+    np.testing.assert_array_equal(function(other), np.asarray(other) * 2)
+    assert traces(function) == 2
+
+
+def test_sizes_that_had_to_be_equal_have_to_be_equal():
+    function = tp.trace(lambda x, y: x + y)
+    function(X, X)
+    with pytest.raises(ValueError, match="4.*2|broadcast|axis"):
+        np.asarray(function(X, X[:2]))
+
+
+def test_a_size_that_was_written_in_is_a_guard():
+    function = tp.trace(lambda x: x * len(x))
+    for rows in (4, 3, 4, 2):
+        np.testing.assert_array_equal(function(X[:rows]), X[:rows] * rows)
+    assert traces(function) == 3
+
+
+def test_what_helpers_read_is_guarded(monkeypatch):
+    np.testing.assert_array_equal(scaled(X), X * 2 + 1)
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), "FACTOR", 3.0)
+        np.testing.assert_array_equal(scaled(X), X * 3 + 1)
+    np.testing.assert_array_equal(scaled(X), X * 2 + 1)
+
+
+@pytest.mark.parametrize("array", [np.ones(3), np.ones(3000)], ids=["small", "large"])
+def test_arrays_written_to_in_place_are_guarded_by_what_they_hold(array):
+    function = tp.trace(lambda x: x + array[:3])
+    np.testing.assert_array_equal(function(X), X + 1)
+    array[1] = 5
+    np.testing.assert_array_equal(function(X), X + array[:3])
+    array[1] = 1
+    np.testing.assert_array_equal(function(X), X + 1)
+
+
+def test_rebound_closures_are_guarded():
+    shift = 1.0
+    function = tp.trace(lambda x: x + shift)
+    np.testing.assert_array_equal(function(X), X + 1)
+    shift = 4.0
+    np.testing.assert_array_equal(function(X), X + 4)
+
+
+def test_lists_are_guarded_by_what_they_hold():
+    columns = [0, 1]
+    function = tp.trace(lambda x: x[:, columns])
+    np.testing.assert_array_equal(function(X), X[:, :2])
+    columns[0] = 2
+    np.testing.assert_array_equal(function(X), X[:, [2, 1]])
+
+
+def test_two_arrays_of_one_id_are_still_refused():
+    function = tp.trace(lambda x, y: x + y)
+    a = tp.from_numpy(X, source_id="a")
+    function(a, tp.from_numpy(X, source_id="b"))
+    with pytest.raises(tp.errors.SourceError, match="id 'a'"):
+        function(a, tp.from_numpy(X, source_id="a"))

@@ -1,0 +1,118 @@
+"""Whether a call is like an earlier one, found out by identities before anything is looked at in depth.
+
+A function is traced again when its arguments are of other types, or when what it closes over has changed. The full key
+of that costs tens of microseconds; a guard remembers the objects behind it and asks only whether they are the same ones.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from traceprop.ir import Param
+from traceprop.sources import Source
+from traceprop.tracing.inputs import as_input
+from traceprop.tracing.lazy import Lazy
+from traceprop.tracing.purity import content_key, global_names
+
+_FIXED = (bool, int, float, complex, str, bytes, type(None), type, types.ModuleType, types.BuiltinFunctionType)
+
+
+class Surroundings:
+    """What a function and the helpers that it calls close over: which objects, and what those that can change hold."""
+
+    __slots__ = ("_cells", "_contents", "_scopes")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._cells: list[tuple[types.CellType, Any]] = []
+        self._scopes: list[tuple[Callable[[str], Any], tuple[str, ...], tuple[Any, ...]]] = []
+        self._contents: list[tuple[Any, Hashable]] = []
+        self._look(function, set())
+
+    def _look(self, function: Any, seen: set[int]) -> None:
+        function = getattr(function, "__wrapped__", function)
+        code = getattr(function, "__code__", None)
+        if id(function) in seen:
+            return
+        seen.add(id(function))
+        if code is None:
+            self._contents.append((function, content_key(function)))
+            return
+        cells = [(cell, _held(cell)) for cell in function.__closure__ or ()]
+        scope, names = function.__globals__, tuple(dict.fromkeys(global_names(code)))
+        values = tuple(map(scope.get, names))
+        self._cells += cells
+        self._scopes.append((scope.get, names, values))
+        for value in (*(value for _, value in cells), *values):
+            if isinstance(value, types.FunctionType):
+                if value.__module__ == function.__module__:
+                    self._look(value, seen)
+            elif not isinstance(value, _FIXED):
+                self._contents.append((value, content_key(value)))
+
+    def same_objects(self) -> bool:
+        """Whether every name still stands for the same object."""
+        for cell, value in self._cells:
+            if _held(cell) is not value:
+                return False
+        for look_up, names, values in self._scopes:
+            for name, value in zip(names, values):  # noqa: B905 (as long as each other; this runs on every call)
+                if look_up(name) is not value:
+                    return False
+        return True
+
+    def same_contents(self) -> bool:
+        """Whether what can be written to in place holds what it held: arrays by their fingerprint."""
+        return all(content_key(value) == key for value, key in self._contents)
+
+
+def _held(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+class Guard:
+    """The surroundings and argument types of one call by position with sources; `accepts` says whether another is like it."""
+
+    __slots__ = ("_counts", "_equal", "_signatures", "surroundings", "world")
+
+    def __init__(
+        self, sources: Sequence[Source], params: Sequence[Param], surroundings: Surroundings, world: str
+    ) -> None:
+        self.surroundings = surroundings
+        self.world = world
+        self._signatures = [source.signature for source in sources]
+        dims = [param.type.dims[0] if param.rank else None for param in params[: len(sources)]]
+        self._counts = [(k, dim) for k, dim in enumerate(dims) if isinstance(dim, int)]
+        self._equal = [(dims.index(dim), k) for k, dim in enumerate(dims) if dim is not None and dims.index(dim) < k]
+
+    def accepts(self, sources: Sequence[Source]) -> bool:
+        """Whether the trace of this guard serves as many sources, as far as types, sizes and identities tell."""
+        for source, signature in zip(sources, self._signatures):  # noqa: B905
+            if source.signature is not signature and source.signature != signature:
+                return False
+        for k, count in self._counts:
+            if sources[k].n_rows != count:
+                return False
+        for k, other in self._equal:
+            if sources[k].n_rows != sources[other].n_rows:
+                return False
+        return self.surroundings.same_objects()
+
+
+def sources_of(names: Sequence[str], args: Sequence[Any]) -> list[Source] | None:
+    """The sources that the arguments are, if all are: sources, lazy values of them, or arrays, which become one each."""
+    if len(args) != len(names):
+        return None
+    found = []
+    for name, value in zip(names, args, strict=True):
+        source = as_input(name, value) if isinstance(value, (Lazy, np.ndarray)) else value
+        if not isinstance(source, Source):
+            return None
+        found.append(source)
+    return found
