@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import traceprop as tp
 from tests.lineage.programs import FINITE, OPS, RandomProgram, programs
 from tests.lineage.test_values import lazily, same, traced
 from traceprop.errors import TracepropError
+from traceprop.lineage import trails
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:.*has no lineage rule")
 thorough = settings(
@@ -123,6 +125,27 @@ def test_lazy_is_sound(program):
 def test_answers_agree(program):
     for lazy in lazily(program):
         check_consistent(lazy)
+
+
+@thorough
+@given(programs(FINITE, max_steps=8, max_cells=40), st.sampled_from([5, 10**6]))
+def test_answers_agree_where_every_row_reads_other_cells(program, pairs):
+    """The way of rows that are too many to group: cell by cell, and in portions where the cells are too many."""
+    with patch.multiple(trails, _MANY_GROUPS=0, _MANY_PAIRS=pairs):
+        for lazy in lazily(program):
+            check_consistent(lazy)
+
+
+def test_rows_that_read_other_cells_name_no_more_sources_than_they_have():
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(2, 600, 4))
+    three = np.sort(np.concatenate([tp.from_numpy(left, source_id="l"), tp.from_numpy(right, source_id="r")], axis=1))[
+        :, :2
+    ]
+    chosen = np.argsort(np.concatenate([left, right], axis=1), axis=1)[:, :2]
+    pairs = tp.provenance(three).row_pairs()
+    assert pairs["l"][0].tolist() == pairs["l"][1].tolist() == np.flatnonzero((chosen < 4).any(axis=1)).tolist()
+    assert pairs["r"][0].tolist() == pairs["r"][1].tolist() == np.flatnonzero((chosen >= 4).any(axis=1)).tolist()
 
 
 def chained(program: RandomProgram) -> tuple[Any, ...]:

@@ -56,6 +56,16 @@ def clipped(where: Sequence[Bound], box: Box, scope: Scope) -> Box:
     return box
 
 
+def bounded(where: Sequence[Bound], points: Mapping[int, np.ndarray], scope: Scope) -> np.ndarray:
+    """For which of some result cells, given by their positions per axis, a read holds; bool, one per cell."""
+    kept = np.ones(len(next(iter(points.values()))), dtype=bool)
+    for bound in where:
+        kept &= points[bound.axis] >= (0 if bound.lo is None else scope.number(bound.lo))
+        if bound.hi is not None:
+            kept &= points[bound.axis] < scope.number(bound.hi)
+    return kept
+
+
 def components(places: Sequence[AxisRead]) -> list[tuple[list[int], list[int]]]:
     """Groups of (operand axes, result axes) that depend on one another."""
     groups: list[tuple[list[int], set[int]]] = []
@@ -80,14 +90,10 @@ def backward(read: Read, region: Region, scope: Scope) -> Region:
         if all(inside):
             _backward_box(read, inside, scope, found)
     if region.flat:
-        points = region.points()
-        kept = np.ones(len(points[0]), dtype=bool)
-        for bound in read.where:
-            kept &= points[bound.axis] >= (0 if bound.lo is None else scope.number(bound.lo))
-            if bound.hi is not None:
-                kept &= points[bound.axis] < scope.number(bound.hi)
+        points = dict(enumerate(region.points()))
+        kept = bounded(read.where, points, scope)
         if kept.any():
-            _backward_points(read, dict(enumerate(p[kept] for p in points)), scope, found)
+            _backward_points(read, {axis: at[kept] for axis, at in points.items()}, scope, found)
     return found
 
 
@@ -151,35 +157,49 @@ def _bounds(
 
 
 def _backward_points(read: Read, points: Mapping[int, np.ndarray], scope: Scope, found: Region) -> None:
-    """Cell by cell. Ranges are written out; where that would be too many cells, they are taken as all of their axis."""
-    count = len(next(iter(points.values()))) if points else 1
-    ranges: dict[int, np.ndarray] = {}
-    for k, place in enumerate(read.axes):
-        if isinstance(place, (Full, Span)):
-            span = Span(0, found.shape[k]) if isinstance(place, Full) else place
-            lows, highs = _bounds(span, points, scope, (count,))
-            sizes = np.maximum(-((lows - highs) // span.step), 0)
-            if sizes.sum() <= _MANY_CELLS:
-                owners = np.repeat(np.arange(count), sizes)
-                nth = np.arange(len(owners)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-                points = {axis: np.broadcast_to(at, (count,))[owners] for axis, at in points.items()}
-                ranges = {other: at[owners] for other, at in ranges.items()}
-                ranges[k] = lows[owners] + nth * span.step
-                count = len(owners)
-    fixed = [k for k, place in enumerate(read.axes) if k in ranges or not isinstance(place, (Full, Span))]
-    columns = [
-        ranges[k] if k in ranges else np.broadcast_to(scope.at(read.axes[k], points, found.shape[k]), (count,))
-        for k in fixed
-    ]
+    """Cell by cell; where ranges would be too many cells, they are taken as all of their axis."""
+    owners, columns = written_out(read, points, found.shape, scope, _MANY_CELLS)
+    fixed = sorted(columns)
     if len(fixed) == len(read.axes):
-        flat = np.ravel_multi_index(columns, found.shape) if columns else np.zeros(count, dtype=np.int64)
+        places = tuple(columns[k] for k in fixed)
+        flat = np.ravel_multi_index(places, found.shape) if places else np.zeros(len(owners), dtype=np.int64)
         found.flat = found.flat | Runs.of(flat)
         return
-    for cell in np.unique(np.stack(columns, axis=1), axis=0) if columns else [()]:
+    for cell in np.unique(np.stack([columns[k] for k in fixed], axis=1), axis=0) if fixed else [()]:
         box = [Runs.range(0, size) for size in found.shape]
         for k, position in zip(fixed, cell, strict=True):
             box[k] = Runs.of([position])
         found.add_box(tuple(box))
+
+
+def written_out(
+    read: Read, points: Mapping[int, np.ndarray], shape: tuple[int, ...], scope: Scope, limit: float = np.inf
+) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Every pair of a result cell (by its number in `points`) and an operand cell that it reads: numbers, and coordinates.
+
+    Ranges are written out up to `limit` pairs; an axis whose range would be longer has no coordinates.
+    """
+    count = len(next(iter(points.values()))) if points else 1
+    owners = np.arange(count)
+    ranges: dict[int, np.ndarray] = {}
+    for k, place in enumerate(read.axes):
+        if isinstance(place, (Full, Span)):
+            span = Span(0, shape[k]) if isinstance(place, Full) else place
+            lows, highs = _bounds(span, points, scope, (count,))
+            sizes = np.maximum(-((lows - highs) // span.step), 0)
+            if sizes.sum() <= limit:
+                again = np.repeat(np.arange(count), sizes)
+                nth = np.arange(len(again)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+                points = {axis: np.broadcast_to(at, (count,))[again] for axis, at in points.items()}
+                ranges = {other: at[again] for other, at in ranges.items()}
+                ranges[k] = lows[again] + nth * span.step
+                owners, count = owners[again], len(again)
+    mapped = {
+        k: np.broadcast_to(scope.at(place, points, shape[k]), (count,))
+        for k, place in enumerate(read.axes)
+        if not isinstance(place, (Full, Span))
+    }
+    return owners, mapped | ranges
 
 
 # -- operand cells to result cells --------------------------------------------------------------------------------------

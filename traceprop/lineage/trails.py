@@ -10,17 +10,23 @@ import numpy as np
 from traceprop.ir import Expr, Kind, Read, Span, Value
 from traceprop.ir.expr import evaluate
 from traceprop.ir.index_map import AXIS_NAMES, axes_in
-from traceprop.lineage.reads import Scope, backward
+from traceprop.lineage.reads import Scope, backward, bounded
 from traceprop.lineage.region import Region, everything
 from traceprop.lineage.runs import Runs
+from traceprop.lineage.threads import Threads, distinct_pairs
 from traceprop.lineage.walk import carrier, scope_of
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.lazy import Lazy
 
-_ALL = slice(None)
 _MANY_GROUPS = 256
 _MANY_CELLS = 4_000_000
+_MANY_PAIRS = 16_000_000
+_Moved = Iterator["Strand | Threads"]
+
+
+class _TooManyPairsError(Exception):
+    """The rows differ so much in the cells that they read that fewer of them must be followed at a time."""
 
 
 class Trail(NamedTuple):
@@ -43,15 +49,21 @@ class Strand(NamedTuple):
 
 def direct_pairs(call: Call, value: Value, rows: np.ndarray) -> Iterator[tuple[Source, Trail]]:
     """For every source that is reached directly, the result rows and the source rows that they are. Pairs may repeat."""
-    if value.rank:
-        whole = everything(scope_of(call).shape(value))
-        yield from _followed(call, value, Strand(Trail(rows, rows), _at(whole, 0, 0)))
+    if not value.rank:
+        return
+    whole = everything(scope_of(call).shape(value))
+    try:
+        found = list(_followed(call, value, Strand(Trail(rows, rows), _at(whole, 0, 0))))
+    except _TooManyPairsError:
+        found = [pair for half in np.array_split(rows, 2) for pair in direct_pairs(call, value, half)]
+    yield from found
 
 
-def _followed(call: Call, value: Value, strand: Strand) -> Iterator[tuple[Source, Trail]]:
-    """The pairs of a strand on axis 0 of a value."""
+def _followed(call: Call, value: Value, start: Strand | Threads) -> Iterator[tuple[Source, Trail]]:
+    """The pairs of a strand, or of threads, on axis 0 of a value."""
     scope = scope_of(call)
-    reached: dict[tuple[Value, int], list[Strand]] = {(value, 0): [strand] if strand.cross else []}
+    empty = isinstance(start, Strand) and not start.cross
+    reached: dict[tuple[Value, int], list[Strand | Threads]] = {(value, 0): [] if empty else [start]}
     for op in reversed(call.program.ops):
         for axis in range(op.result.rank if not op.definition.effect else 0):
             strands = reached.pop((op.result, axis), [])
@@ -60,12 +72,17 @@ def _followed(call: Call, value: Value, strand: Strand) -> Iterator[tuple[Source
                 if read.kind is Kind.DATA and k is not None:
                     there = reached.setdefault((read.operand, k), [])
                     for known in strands:
-                        for moved in _moved(known, read, k, axis, scope):
+                        for moved in _moved(known, read, k, axis, op.result, scope):
                             _add(there, moved)
     for param, given in zip(call.program.params, call.inputs, strict=True):
         for known in reached.get((param, 0), []):
-            if isinstance(given, Source):
-                yield given, known.trail
+            source = given if isinstance(given, Source) else given.source
+            if source is not None and isinstance(known, Threads):
+                yield source, distinct(Trail(known.rows, known.positions(scope.shape(param), 0)))
+            elif source is not None:
+                yield source, known.trail
+            elif isinstance(known, Threads):
+                yield from _followed(given.call(), given.value, known)
             else:
                 yield from _continued(given, known)
 
@@ -73,9 +90,6 @@ def _followed(call: Call, value: Value, strand: Strand) -> Iterator[tuple[Source
 def _continued(given: Lazy, strand: Strand) -> Iterator[tuple[Source, Trail]]:
     """The strand through the call that an input comes from."""
     trail = strand.trail
-    if given.source is not None:
-        yield given.source, trail
-        return
     inner, back = np.unique(trail.positions, return_inverse=True)
     order = np.argsort(back, kind="stable")
     starts = np.searchsorted(back[order], np.arange(len(inner) + 1))
@@ -88,14 +102,17 @@ def _continued(given: Lazy, strand: Strand) -> Iterator[tuple[Source, Trail]]:
 
 def distinct(trail: Trail) -> Trail:
     """Every pair once, sorted by row, then position."""
-    width = int(trail.positions.max(initial=0)) + 1
-    key = np.unique(trail.rows * width + trail.positions)
-    return Trail(key // width, key % width)
+    return Trail(*distinct_pairs(*trail))
 
 
-def _add(strands: list[Strand], new: Strand) -> None:
+def _add(strands: list[Strand | Threads], new: Strand | Threads) -> None:
     """Adds a strand; with another of the same rows or the same cross it becomes one, so that diamonds stay narrow."""
     for n, old in enumerate(strands):
+        if isinstance(old, Threads) or isinstance(new, Threads):
+            if isinstance(old, Threads) and isinstance(new, Threads):
+                strands[n] = old.joined(new)
+                return
+            continue
         if all(map(np.array_equal, old.trail, new.trail)):
             both = Region(old.cross.shape, old.cross.boxes, old.cross.flat)
             both.add(new.cross)
@@ -118,22 +135,31 @@ def _at(region: Region, axis: int, position: int) -> Region:
     return found
 
 
-def _spread(region: Region, axis: int, positions: Runs) -> Region:
-    """No fewer cells than the region has at each of these positions of an axis."""
-    box = [region.along(n) for n in range(len(region.shape))]
-    return Region(region.shape, [(*box[:axis], positions, *box[axis + 1 :])])
+def _apart(strand: Strand, axis: int) -> Threads:
+    """The strand's cells, row by row. Raises `_TooManyPairsError` for more than fit in memory well."""
+    across = strand.cross.cells()
+    if len(strand.trail.rows) > 1 and len(strand.trail.rows) * len(across) > _MANY_PAIRS:
+        raise _TooManyPairsError
+    rows, cells = np.repeat(strand.trail.rows, len(across)), np.tile(across, (len(strand.trail.rows), 1))
+    cells[:, axis] = np.repeat(strand.trail.positions, len(across))
+    return Threads(rows, np.ravel_multi_index(tuple(cells.T), strand.cross.shape).astype(np.int64))
 
 
-def _moved(strand: Strand, read: Read, k: int, axis: int, scope: Scope) -> Iterator[Strand]:
-    """The strand on the operand's axis `k`, for the rows inside the read's bounds."""
-    trail = strand.trail
-    kept = np.ones(len(trail.rows), dtype=bool)
-    for bound in read.where:
-        if bound.axis == axis:
-            kept &= trail.positions >= (0 if bound.lo is None else scope.number(bound.lo))
-            kept &= True if bound.hi is None else trail.positions < scope.number(bound.hi)
+def _moved(known: Strand | Threads, read: Read, k: int, axis: int, result: Value, scope: Scope) -> _Moved:
+    """What is known on an axis of a result, on axis `k` of the read's operand."""
+    if isinstance(known, Threads):
+        threads = known.moved(read, scope.shape(result), scope)
+        if len(threads.rows):
+            yield threads
+        return
+    trail = known.trail
+    kept = bounded([bound for bound in read.where if bound.axis == axis], {axis: trail.positions}, scope)
     rows, positions = trail.rows[kept], trail.positions[kept]
     if not len(rows):
+        return
+    groups = _alike(known.cross, read, k, axis, positions, scope)
+    if groups is None:
+        yield from _moved(_apart(Strand(Trail(rows, positions), known.cross), axis), read, k, axis, result, scope)
         return
     place = read.axes[k]
     if isinstance(place, Expr):
@@ -141,20 +167,16 @@ def _moved(strand: Strand, read: Read, k: int, axis: int, scope: Scope) -> Itera
     else:
         moved = scope.at(place, {axis: positions}, scope.shape(read.operand)[k])
     moved = np.asarray(moved, dtype=np.int64)
-    for part in _alike(strand.cross, read, k, axis, positions, scope):
-        if part is _ALL:
-            asked = _spread(strand.cross, axis, Runs.of(np.unique(positions)))
-        else:
-            asked = _at(strand.cross, axis, int(positions[part][0]))
-        cross = backward(read, asked, scope)
+    for part in groups:
+        cross = backward(read, _at(known.cross, axis, int(positions[part][0])), scope)
         if cross:
             yield Strand(Trail(rows[part], moved[part]), _at(cross, k, 0))
 
 
 def _alike(
     cross: Region, read: Read, k: int, axis: int, positions: np.ndarray, scope: Scope
-) -> Sequence[np.ndarray | slice]:
-    """The rows in groups that read the same cells across: index arrays; `_ALL` where they are too many to tell apart.
+) -> Sequence[np.ndarray] | None:
+    """The rows in groups that read the same cells across: index arrays; `None` for more groups than are worth it.
 
     Mostly the places across do not look at the row, and all rows are one group.
     """
@@ -163,7 +185,7 @@ def _alike(
         return [np.arange(len(positions))]
     cells = cross.cells().T
     if len(positions) * cells.shape[1] > _MANY_CELLS:
-        return [_ALL]
+        return None
     grid = {n: positions[:, None] if n == axis else cells[n][None, :] for n in range(len(cells))}
     values = {**scope.sizes, **{AXIS_NAMES[n]: at for n, at in grid.items()}}
     shape = (len(positions), cells.shape[1])
@@ -175,7 +197,11 @@ def _alike(
             else [scope.at(place, grid, scope.shape(read.operand)[p])]
         )
         columns += [np.broadcast_to(column, shape) for column in found]
-    groups, group = np.unique(np.concatenate(columns, axis=1), axis=0, return_inverse=True)
+    across = np.concatenate(columns, axis=1).astype(np.int64)
+    sums = across @ np.random.default_rng(0).integers(1, 2**40, across.shape[1])  # rows whose sums differ, differ
+    if len(np.unique(sums)) > _MANY_GROUPS:
+        return None
+    groups, group = np.unique(across, axis=0, return_inverse=True)
     if len(groups) > _MANY_GROUPS:
-        return [_ALL]
+        return None
     return [np.flatnonzero(group.ravel() == n) for n in range(len(groups))]
