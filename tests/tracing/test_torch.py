@@ -168,7 +168,7 @@ CASES: dict[str, tuple[Any, tuple[np.ndarray, ...]]] = {
     "pad": (lambda x: F.pad(x, (1, 0)), (X,)),
     "inverse": (lambda x: torch.linalg.inv(x[:3]), (X,)),
 }
-OPAQUE = {"inverse", "pad"}
+OPAQUE = {"inverse"}
 
 
 def others(array: np.ndarray, cell: tuple[int, ...]) -> list[Any]:
@@ -299,3 +299,73 @@ def test_programs(names):
         return x
 
     check(program, (X,))
+
+
+def traces_of(function: Any) -> int:
+    return sum(map(len, function._traces.values()))
+
+
+def test_one_trace_for_any_number_of_rows():
+    function = tp.trace(lambda x, w: F.softmax((x - x.mean(0)) @ w, 1)[torch.argsort(x[:, 0])])
+    for rows in (4, 7, 2):
+        x = RNG.normal(size=(rows, 3))
+        plain = torch.softmax((T(x) - T(x).mean(0)) @ T(W), 1)[torch.argsort(T(x)[:, 0])]
+        np.testing.assert_allclose(np.asarray(function(T(x), T(W))), plain, rtol=1e-12)
+
+    assert traces_of(function) == 1
+    assert str(function.ir(T(X), T(W))).startswith('func @"<lambda>"(%x: f64[N,3] from "x", %w: f64[3,2] from "w")')
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 5])
+def test_no_row_and_one_row(rows):
+    function = tp.trace(lambda x: x[x[:, 0] > 0] * 2 + x.shape[1])
+    np.asarray(function(T(X)))
+    x = RNG.normal(size=(rows, 3))
+
+    np.testing.assert_array_equal(np.asarray(function(T(x))), x[x[:, 0] > 0] * 2 + 3)
+
+
+NEEDS_A_NUMBER = {
+    "len": lambda x: x.sum(0) / len(x),
+    "size": lambda x: x.sum(0) / x.shape[0],
+    "branch": lambda x: x if x.shape[0] > 3 else -x,
+    "first": lambda x: x[:3],
+    "windows": lambda x: x.unfold(0, 2, 1).mean(-1),
+    "differences": lambda x: x[1:] - x[:-1],
+    "square": lambda x: x[:, :1] + torch.arange(len(x)),
+}
+
+
+@pytest.mark.parametrize("name", NEEDS_A_NUMBER)
+def test_rows_that_become_numbers(name):
+    """What asks how many rows there are is traced for that number, the dump says so, and another is traced anew."""
+    function = tp.trace(NEEDS_A_NUMBER[name])
+    for x in (X, X[:3]):
+        np.testing.assert_allclose(np.asarray(function(T(x))), NEEDS_A_NUMBER[name](T(x)), rtol=1e-12)
+        assert f"%x: f64[{len(x)},3]" in str(function.ir(T(x)))
+    assert traces_of(function) == 2
+
+
+def test_rows_that_must_be_equal():
+    function = tp.trace(lambda x, y: x + y)
+
+    np.testing.assert_array_equal(np.asarray(function(T(X), T(X))), X + X)
+    assert '(%x: f64[M,3] from "x", %y: f64[M,3] from "y")' in str(function.ir(T(X), T(X)))
+    np.testing.assert_array_equal(np.asarray(function(T(X), T(X[:1]))), X + X[:1])
+    with pytest.raises(RuntimeError, match="broadcast"):
+        function(T(X), T(X[:3]))
+
+
+def test_a_mask_must_choose_what_the_trace_took_for_granted():
+    function = tp.trace(lambda x: x[x[:, 0] > -9] + torch.ones(4, 1))
+
+    np.testing.assert_array_equal(np.asarray(function(T(X))), X + 1)
+    with pytest.raises(tp.errors.ExecutionError, match="chooses 3 rows"):
+        np.asarray(function(T(np.concatenate([X[:3], [[-10.0, 0, 0]]]))))
+
+
+def test_rows_of_an_earlier_result():
+    """The second function is traced when the first has run: only then is the number of rows known."""
+    chosen = tp.trace(lambda x: x[x[:, 0] > x[:, 0].min()])(T(X))
+
+    assert np.asarray(tp.trace(lambda x: x.sum(0) / len(x))(chosen)) == pytest.approx(np.asarray(chosen).mean(0))

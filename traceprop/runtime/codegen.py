@@ -106,7 +106,7 @@ def generate(program: Program) -> Code:
                 writer.add(f"{name} = {text}", op)
                 if op.definition is opaque:
                     writer.bind_sizes(op.result, name)
-                if "size" in op.attrs and op.definition is not iota:
+                if isinstance(op.attrs.get("size"), Expr) and op.definition is not iota:
                     writer.sizes[str(op.attrs["size"])] = name
                     writer.add(f"{op.attrs['size']} = len({name})")
         dropped = [writer.names[v] for v in last.get(op, ()) if v.op is None or v.op.definition is not constant]
@@ -265,7 +265,7 @@ def _native(op: Op, operands: list[str], writer: _Writer) -> str:
     """The framework's own call, under the payload's name and a number of its own."""
     name = f"{re.sub(r'[^a-z0-9]+', '_', (op.payload or op.definition.name).lower())}_{len(writer.scope)}"
     writer.scope[name] = op.native
-    return f"{name}({', '.join(operands)})"
+    return f"{name}({', '.join([*operands, *getattr(op.native, 'sizes', ())])})"
 
 
 def _no_rule(op: Op, operands: list[str], writer: _Writer) -> str:

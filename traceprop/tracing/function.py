@@ -40,6 +40,8 @@ class Traced:
     program: Program
     result: Any
     captured: tuple[Lazy, ...]
+    smallest: int = 0
+    """How many rows a symbol stands for at least."""
 
 
 class TracedFunction:
@@ -144,7 +146,7 @@ class TracedFunction:
         key = (world, closure_key(self.function), _structure(bound.arguments), *map(abstract, inputs))
         with self._lock:
             for traced in self._traces.get(key, ()):
-                if _fits(traced.program.params, inputs):
+                if _fits(traced, inputs):
                     break
             else:
                 traced = self._trace(bound, inputs, world)
@@ -155,11 +157,11 @@ class TracedFunction:
         return traced, self._call(traced, [value for value in inputs if isinstance(value, (Source, Lazy))], world)
 
     def _trace(self, bound: inspect.BoundArguments, inputs: list[Any], world: str) -> Traced:
-        if world != "numpy":
-            return self._trace_world(bound, inputs, world)
         replaced: dict[str, Dim] = {}
         for _ in range(64):
             try:
+                if world != "numpy":
+                    return self._trace_world(bound, inputs, world, replaced)
                 return self._trace_once(bound, inputs, replaced)
             except Retrace as again:
                 replaced = {name: substitute(dim, again.replaced) for name, dim in replaced.items()} | again.replaced
@@ -191,15 +193,17 @@ class TracedFunction:
         program = Program(self.function.__name__, tuple(trace.params), tuple(trace.ops), returns)
         return Traced(program, result, tuple(trace.inputs))
 
-    def _trace_world(self, bound: inspect.BoundArguments, inputs: list[Any], world: str) -> Traced:
+    def _trace_world(
+        self, bound: inspect.BoundArguments, inputs: list[Any], world: str, replaced: Mapping[str, Dim]
+    ) -> Traced:
         """Through the front end of another library, which runs the function on its own abstract arrays."""
         front = importlib.import_module(f"traceprop.tracing.{world}")
-        params = [
-            Param(parameter_name(name), type_of(given, rows_of(given) or 0), source_id_of(given))
-            if isinstance(given, (Source, Lazy))
-            else None
-            for (name, _), given in zip(_leaves(bound), inputs, strict=True)
-        ]
+        for given in inputs:
+            if isinstance(given, Lazy):
+                given.concrete_shape()  # from here on the number of rows is known
+        symbolic = hasattr(front, "SMALLEST")
+        smallest = front.SMALLEST if symbolic else 0
+        params, hints = _parameters(bound, inputs, replaced, smallest if symbolic else None)
 
         def call(arrays: list[Any]) -> Any:
             given = iter(arrays)
@@ -210,13 +214,14 @@ class TracedFunction:
 
         present = [param for param in params if param is not None]
         name = getattr(self.function, "__name__", type(self.function).__name__)
-        ops, result = front.trace(name, call, present)
+        ops, result = front.trace(name, call, present, hints) if symbolic else front.trace(name, call, present)
         marker = Trace(name, {})
         result = rebuild(
             result, lambda leaf: Lazy.of(leaf, trace=marker) if isinstance(leaf, Value) else leaf, _is_leaf_of_result
         )
         outputs = [leaf.value for _, leaf in flatten(result, "", _is_leaf_of_result) if isinstance(leaf, Lazy)]
-        return Traced(Program(name, tuple(present), tuple(ops), tuple(dict.fromkeys(outputs))), result, ())
+        program = Program(name, tuple(present), tuple(ops), tuple(dict.fromkeys(outputs)))
+        return Traced(program, result, (), smallest)
 
 
 def _positional(signature: inspect.Signature) -> tuple[str, ...]:
@@ -250,9 +255,12 @@ def _structure(arguments: Mapping[str, Any]) -> Hashable:
 
 
 def _parameters(
-    bound: inspect.BoundArguments, inputs: list[Any], replaced: Mapping[str, Dim]
+    bound: inspect.BoundArguments, inputs: list[Any], replaced: Mapping[str, Dim], smallest: int | None = 0
 ) -> tuple[list[Param | None], dict[str, int]]:
-    """A parameter per source or lazy argument, its rows a symbol (or what a retrace put in its place); and the hints."""
+    """A parameter per source or lazy argument, its rows a symbol (or what a retrace put in its place); and the hints.
+
+    Fewer rows than `smallest` are a number; with `None`, all are.
+    """
     names = [name for name, _ in _leaves(bound)]
     params: list[Param | None] = []
     hints: dict[str, int] = {}
@@ -265,19 +273,23 @@ def _parameters(
         rows = rows_of(given)
         # NumPy broadcasts an axis of one row, so one row is a size of its own and not a case of N.
         dim: Dim = 1 if rows == 1 else substitute(symbol(letter), replaced)
+        if smallest is None or (rows is not None and rows < smallest):
+            dim = rows or 0
         if rows is not None:
             hints[letter] = rows
         params.append(Param(parameter_name(name), type_of(given, dim), source_id_of(given)))
     return params, hints
 
 
-def _fits(params: Sequence[Param], inputs: Sequence[Any]) -> bool:
+def _fits(traced: Traced, inputs: Sequence[Any]) -> bool:
     """Whether the numbers of rows at hand are those that the trace is for."""
     sizes: dict[Dim, int | None] = {}
     given = [value for value in inputs if isinstance(value, (Source, Lazy))]
-    for param, value in zip(params, given, strict=False):
+    for param, value in zip(traced.program.params, given, strict=False):
         if param.rank:
             dim, rows = param.type.dims[0], rows_of(value)
+            if not isinstance(dim, int) and rows is not None and rows < traced.smallest:
+                return False
             if sizes.setdefault(dim, dim if isinstance(dim, int) else rows) != rows:
                 return False
     return True

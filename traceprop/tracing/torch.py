@@ -1,51 +1,72 @@
 """The PyTorch front end: the function's graph of ATen calls, node by node, as ops. fx nodes appear in this file alone.
 
-The function is run by `make_fx` on fake tensors of the sizes at hand, functionalised, so that writes in place and views
-become values. Sizes are numbers, except where the data decides them (`x[mask]`), and closed-over tensors are constants.
+The function is run by `make_fx` on fake tensors, functionalised, so that writes in place and views become values. Row
+dims are symbols, as are sizes that the data decides (`x[mask]`); all others are numbers. Where the function needs a
+condition on rows (`len(x)`, `x[:3]`, a branch), the trace begins again with these rows a number. Closed-over tensors are
+constants.
 """
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+import torch._guards
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
+from torch.fx.experimental.symbolic_shapes import DimDynamic, GuardOnDataDependentSymNode, ShapeEnv
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from traceprop.errors import TraceError
-from traceprop.ir import ArrayType, Location, Op, Param
+from traceprop.errors import TraceError, TracepropError
+from traceprop.ir import ArrayType, Dim, Location, Op, Param, Value, symbol
+from traceprop.ir.graph import ops_behind
 from traceprop.ir.location import user_location
 from traceprop.ir.types import numpy_dtype
-from traceprop.tracing.aten import Aten, Graph
+from traceprop.tracing.aten import Aten, Graph, values
 from traceprop.tracing.structure import flatten, rebuild
+from traceprop.tracing.trace import Retrace
 
 _aten = torch.ops.aten
 _BRANCHES = (_aten._local_scalar_dense.default, _aten.equal.default)
 
 
-def trace(name: str, call: Callable[[list[Any]], Any], params: list[Param]) -> tuple[list[Op], Any]:
+SMALLEST = 2
+"""PyTorch takes axes of no row and of one row for cases of their own, so a symbol stands for two rows or more."""
+
+
+def trace(
+    name: str, call: Callable[[list[Any]], Any], params: list[Param], hints: Mapping[str, int]
+) -> tuple[list[Op], Any]:
     """The ops of `call`, in order, and its result with `Value`s for tensors.
 
-    Raises `TraceError` for what depends on values while the function is traced (`.item()`, `if`), and for random numbers.
+    `hints`: what each size symbol of the parameters stands for in the call at hand. Raises `Retrace` where the function
+    needs a number, or two equal ones; `TraceError` for what depends on values while the function is traced (`.item()`,
+    `if`), and for random numbers.
     """
     seen: list[Any] = []
     lines: dict[Any, Location | None] = {}
 
     def flat(*tensors: Any) -> list[Any]:
-        with _Lines(lines):
+        with _Flat(), _Lines(lines):
             result = call(list(tensors))
         seen[:] = [result]
         return [leaf for _, leaf in flatten(result, "", _is_leaf) if isinstance(leaf, torch.Tensor)]
 
-    fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    shapes = ShapeEnv(duck_shape=False)
+    rows: dict[str, Any] = {}
+    fake = FakeTensorMode(shape_env=shapes, allow_non_fake_inputs=True)
     with fake, torch.no_grad():
-        tensors = [torch.empty(param.type.dims, dtype=_torch_dtype(param)) for param in params]
+        tensors = [
+            torch.empty([_size(dim, rows, shapes, hints) for dim in param.type.dims], dtype=_torch_dtype(param))
+            for param in params
+        ]
         functional = torch.func.functionalize(flat, remove="mutations")
         try:
             module = make_fx(functional, decomposition_table=_decompositions(), tracing_mode="real")(*tensors)
@@ -54,7 +75,55 @@ def trace(name: str, call: Callable[[list[Any]], Any], params: list[Param]) -> t
                 f"{name!r} decides by a size that only the data knows, at {user_location() or 'an unknown line'}: "
                 "keep the rows and choose cell by cell with torch.where(condition, a, b)"
             ) from error
-    return _convert(module, params, seen[0], lines)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            if not rows or isinstance(error, TracepropError):
+                raise
+            # Some kernels of PyTorch's take numbers only, and errors speak of the user's sizes, not of symbols.
+            raise Retrace({letter: hints[letter] for letter in rows}) from error
+    graph = Graph({str(size.node._expr): symbol(letter) for letter, size in rows.items()}, hints)
+    _settle(shapes, graph)
+    return _convert(module, params, seen[0], lines, graph)
+
+
+@dataclass(frozen=True)
+class _Rows(torch._guards.Source):
+    """Where PyTorch may think that a symbol comes from; it asks for a name."""
+
+    letter: str
+
+    @property
+    def _name_template(self) -> str:
+        return self.letter
+
+
+def _size(dim: Dim, rows: dict[str, Any], shapes: ShapeEnv, hints: Mapping[str, int]) -> Any:
+    """A number, or PyTorch's own symbol for one of ours."""
+    if isinstance(dim, int):
+        return dim
+    letter = str(dim)
+    if letter not in rows:
+        source = _Rows(letter)
+        made = shapes.create_symbol(hints[letter], source, dynamic_dim=DimDynamic.DYNAMIC, constraint_dim=None)
+        rows[letter] = shapes.create_symintnode(made, hint=hints[letter], source=source)
+    return rows[letter]
+
+
+def _settle(shapes: ShapeEnv, graph: Graph) -> None:
+    """Raises `Retrace` for every condition on row symbols that the function took for granted: equal ones become one symbol,
+    all others numbers. Then whatever is left holds for any two rows or more."""
+    numbers: dict[str, Dim] = {}
+    equal: dict[str, Dim] = {}
+    for guard in shapes.guards:
+        found = [graph.symbols[str(free)] for free in guard.expr.free_symbols if str(free) in graph.symbols]
+        names = sorted(map(str, found))
+        sides = guard.expr.args if guard.expr.is_Relational and guard.expr.rel_op == "==" else ()
+        if len(names) == 2 == len(sides) and all(side.is_Symbol for side in sides):
+            equal[names[1]] = symbol(names[0])
+            continue
+        numbers.update({letter: graph.hints[letter] for letter in names})
+    replaced = {name: dim for name, dim in equal.items() if name not in numbers and str(dim) not in numbers} | numbers
+    if replaced or equal:
+        raise Retrace(replaced or {name: graph.hints[name] for name in equal})
 
 
 def _is_leaf(value: Any) -> bool:
@@ -67,10 +136,31 @@ def _torch_dtype(param: Param) -> torch.dtype:
     return torch.from_numpy(np.empty(0, numpy_dtype(param.type.dtype))).dtype
 
 
+@functools.cache
 def _decompositions() -> dict[Any, Any]:
-    """Core ATen's, and those of normalisations, whose parts have rules."""
+    """Core ATen's, and those of normalisations, whose parts have rules; without those whose parts say less than the whole."""
     names = ("native_layer_norm", "native_group_norm", "_native_batch_norm_legit_no_training", "native_batch_norm")
-    return {**core_aten_decompositions(), **get_decompositions([getattr(_aten, name) for name in names])}
+    whole = (
+        "tril triu select_scatter reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
+        "replication_pad3d masked_fill fill nan_to_num"
+    ).split()
+    table = {**core_aten_decompositions(), **get_decompositions([getattr(_aten, name) for name in names])}
+    return {call: parts for call, parts in table.items() if call._schema.name.removeprefix("aten::") not in whole}
+
+
+class _Flat(TorchFunctionMode):
+    """Linear layers over more than two axes as one over two, as PyTorch's own code does with sizes that are numbers."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.nn.functional.linear and args and args[0].ndim > 2 and _has_symbols(args[0]):
+            x, *rest = args
+            flat = func(x.reshape(-1, x.shape[-1]), *rest, **(kwargs or {}))
+            return flat.reshape(*x.shape[:-1], flat.shape[-1])
+        return func(*args, **(kwargs or {}))
+
+
+def _has_symbols(tensor: Any) -> bool:
+    return any(isinstance(size, torch.SymInt) for size in tensor.shape)
 
 
 class _Lines(TorchDispatchMode):
@@ -113,8 +203,9 @@ def _draws_nothing(func: Any, args: Any, kwargs: Any) -> bool:
     return False
 
 
-def _convert(module: Any, params: list[Param], result: Any, lines: dict[Any, Location | None]) -> tuple[list[Op], Any]:
-    graph = Graph([], None, {}, set())
+def _convert(
+    module: Any, params: list[Param], result: Any, lines: dict[Any, Location | None], graph: Graph
+) -> tuple[list[Op], Any]:
     env: dict[Any, Any] = {}
     inputs = iter(params)
     returned: list[Any] = []
@@ -131,8 +222,10 @@ def _convert(module: Any, params: list[Param], result: Any, lines: dict[Any, Loc
             returned = list(node.args[0])
         elif node.target is operator.getitem:
             env[node] = env[node.args[0]][node.args[1]]
-        elif isinstance(node.meta.get("val"), (torch.SymInt, int, torch.SymFloat, torch.SymBool)):
-            env[node] = node.meta["val"]
+        elif isinstance(node.meta.get("val"), (torch.SymInt, int, float, torch.SymFloat, torch.SymBool)):
+            env[node] = _number(graph, node.meta["val"])
+        elif node.target is _aten.size.default:
+            env[node] = [graph.dim(size) for size in node.meta["val"]]
         elif isinstance(node.target, torch._ops.OpOverload):
             if node.target._schema.is_mutable:  # readers of what it writes to would lose lineage
                 raise TraceError(
@@ -141,9 +234,29 @@ def _convert(module: Any, params: list[Param], result: Any, lines: dict[Any, Loc
                 )
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: _Held(env[n]))
             args, kwargs = _released(args), _released(kwargs)
-            env[node] = Aten(graph, node.target, args, kwargs, node.meta.get("val")).values()
-    values = iter(env[leaf] if isinstance(leaf, torch.fx.Node) else graph.constant(leaf) for leaf in returned)
-    return graph.ops, rebuild(result, lambda leaf: next(values) if isinstance(leaf, torch.Tensor) else leaf, _is_leaf)
+            env[node] = values(Aten(graph, node.target, args, kwargs, node.meta.get("val")))
+    results = iter(env[leaf] if isinstance(leaf, torch.fx.Node) else graph.constant(leaf) for leaf in returned)
+
+    def back(leaf: Any) -> Any:
+        return next(results) if isinstance(leaf, torch.Tensor) else _number(graph, leaf, plain=True)
+
+    rebuilt = rebuild(result, back, _is_leaf)
+    # Functionalising leaves reads of views behind that nobody uses.
+    needed = set(ops_behind(leaf for _, leaf in flatten(rebuilt, "", _is_leaf) if isinstance(leaf, Value)))
+    return [op for op in graph.ops if op in needed], rebuilt
+
+
+def _number(graph: Graph, value: Any, plain: bool = False) -> Any:
+    """A size as one of ours; a number that hangs on sizes, or a size that is returned, makes them numbers."""
+    if not isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+        return value
+    if isinstance(value, torch.SymInt) and not plain:
+        return graph.dim(value)
+    graph.specialize(value.node.expr)
+    raise TraceError(
+        f"a number that the data decides is computed with at {graph.location or 'an unknown line'}: use a tensor for it, such "
+        "as mask.sum()"
+    )
 
 
 class _Held:
