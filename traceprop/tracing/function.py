@@ -61,7 +61,7 @@ class TracedFunction:
         self._granularity = None if granularity is _UNSET else checked(granularity)
         self._traces: dict[Hashable, list[Traced]] = {}
         self._lock = threading.RLock()
-        self._signature = inspect.signature(function)
+        self._signature = inspect.signature(getattr(function, "forward", function))
         self._positional = _positional(self._signature)
         self._guards: tuple[tuple[Guard, Traced], ...] = ()
         self._active = threading.local()

@@ -14,9 +14,10 @@ import numpy as np
 
 from traceprop.ir import Param
 from traceprop.sources import Source
+from traceprop.tracing.contents import content_key
 from traceprop.tracing.inputs import as_input
 from traceprop.tracing.lazy import Lazy
-from traceprop.tracing.purity import content_key, global_names
+from traceprop.tracing.purity import global_names, is_helper, owner_of
 
 _FIXED = (bool, int, float, complex, str, bytes, type(None), type, types.ModuleType, types.BuiltinFunctionType)
 
@@ -30,24 +31,24 @@ class Surroundings:
         self._cells: list[tuple[types.CellType, Any]] = []
         self._scopes: list[tuple[Callable[[str], Any], tuple[str, ...], tuple[Any, ...]]] = []
         self._contents: list[tuple[Any, Hashable]] = []
+        owner = owner_of(function)
+        if owner is not None:
+            self._contents.append((owner, content_key(owner)))
         self._look(function, set())
 
     def _look(self, function: Any, seen: set[int]) -> None:
         function = getattr(function, "__wrapped__", function)
         code = getattr(function, "__code__", None)
-        if id(function) in seen:
+        if code is None or id(function) in seen:
             return
         seen.add(id(function))
-        if code is None:
-            self._contents.append((function, content_key(function)))
-            return
         cells = [(cell, _held(cell)) for cell in function.__closure__ or ()]
         scope, names = function.__globals__, tuple(dict.fromkeys(global_names(code)))
         values = tuple(map(scope.get, names))
         self._cells += cells
         self._scopes.append((scope.get, names, values))
         for value in (*(value for _, value in cells), *values):
-            if isinstance(value, types.FunctionType):
+            if is_helper(value):
                 if value.__module__ == function.__module__:
                     self._look(value, seen)
             elif not isinstance(value, _FIXED):

@@ -13,41 +13,55 @@ import numpy as np
 
 from traceprop.errors import TraceError
 from traceprop.ir.location import user_location
-from traceprop.sources.array import content_fingerprint
+from traceprop.tracing.contents import content_key
 from traceprop.tracing.trace import active_trace
 
 _RANDOM = (np.random.Generator, np.random.RandomState)
-_SMALL = 1024
 _WAY_OUT = "draw the numbers before the call and pass them in, so that they are an input with a name"
 
 
 def closure_key(function: Callable[..., Any]) -> Hashable:
     """A key that changes when a value that the function (or a helper of the user's that it calls) closes over changes.
 
-    Arrays count by content, lazy values and other objects by identity. Raises `TraceError` for a random generator.
+    What a value counts by, `content_key` says. Raises `TraceError` for a random generator.
     """
     found: list[tuple[str, Hashable]] = []
+    owner = owner_of(function)
+    if owner is not None:
+        found.append(("self", content_key(owner)))
     _collect(function, found, set())
     return tuple(found)
+
+
+def owner_of(function: Any) -> Any:
+    """The object whose attributes the function may read: a bound method's, or a callable object (a module) itself."""
+    if isinstance(function, types.MethodType):
+        return function.__self__
+    return None if hasattr(getattr(function, "__wrapped__", function), "__code__") else function
 
 
 def _collect(function: Any, found: list[tuple[str, Hashable]], seen: set[int]) -> None:
     function = getattr(function, "__wrapped__", function)
     code = getattr(function, "__code__", None)
-    if code is None or id(code) in seen:
+    if code is None or id(function) in seen:
         return
-    seen.add(id(code))
+    seen.add(id(function))
     for name, value in _closed_over(function, code):
         if isinstance(value, _RANDOM) or isinstance(getattr(value, "__self__", None), _RANDOM):
             raise TraceError(
                 f"{function.__name__} draws random numbers from {name!r} at {_line_of(code, name)}: a traced function "
                 f"computes the same from the same inputs; {_WAY_OUT}"
             )
-        if isinstance(value, types.FunctionType):
+        if is_helper(value):
             if value.__module__ == function.__module__:
                 _collect(value, found, seen)
         elif not isinstance(value, (types.ModuleType, type, types.BuiltinFunctionType)):
             found.append((name, content_key(value)))
+
+
+def is_helper(value: Any) -> bool:
+    """Whether a value is a Python function, or one that is wrapped: traced, cached, timed."""
+    return isinstance(getattr(value, "__wrapped__", value), types.FunctionType)
 
 
 def _closed_over(function: Any, code: types.CodeType) -> Iterator[tuple[str, Any]]:
@@ -69,20 +83,6 @@ def global_names(code: types.CodeType) -> list[str]:
         if isinstance(constant, types.CodeType):
             names += global_names(constant)
     return names
-
-
-def content_key(value: Any) -> Hashable:
-    """What a value closed over holds: arrays by their fingerprint, other objects by identity."""
-    if isinstance(value, np.ndarray):
-        small = value.nbytes <= _SMALL and value.dtype != object
-        return (value.shape, value.dtype.str, value.tobytes() if small else content_fingerprint(value))
-    if isinstance(value, (bool, int, float, complex, str, bytes, type(None), np.generic)):
-        return (type(value).__name__, repr(value))
-    if isinstance(value, (tuple, list)):
-        return (type(value).__name__, *map(content_key, value))
-    if isinstance(value, dict):
-        return ("dict", *((str(name), content_key(item)) for name, item in value.items()))
-    return id(value)
 
 
 def _line_of(code: types.CodeType, name: str) -> str:
