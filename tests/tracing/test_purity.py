@@ -135,4 +135,4 @@ class TestModules:
         function = tp.trace(lambda x: x + shift)
         np.testing.assert_array_equal(np.asarray(function(torch.from_numpy(X))), X + 1)
         shift[0] = 7
-        np.testing.assert_array_equal(np.asarray(function(torch.from_numpy(X))), X + [7, 1, 1])
+        np.testing.assert_array_equal(np.asarray(function(torch.from_numpy(X))), np.add(X, [7, 1, 1]))
