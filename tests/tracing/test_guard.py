@@ -111,3 +111,15 @@ def test_two_arrays_of_one_id_are_still_refused():
     function(a, tp.from_numpy(X, source_id="b"))
     with pytest.raises(tp.errors.SourceError, match="id 'a'"):
         function(a, tp.from_numpy(X, source_id="a"))
+
+
+def test_fewer_rows_than_a_trace_is_for():
+    torch = pytest.importorskip("torch")
+    function = tp.trace(lambda x: torch.softmax(x, 0))
+    for rows in (4, 3, 1, 0, 2):
+        want = torch.softmax(torch.from_numpy(X[:rows]), 0).numpy()
+        got = function(torch.from_numpy(X[:rows]))
+        assert len(got) == rows
+        np.testing.assert_allclose(np.asarray(got), want)
+        for row in range(rows):
+            assert tp.provenance(got).rows(row, "aggregate")["x"].tolist() == list(range(rows))

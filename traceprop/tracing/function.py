@@ -152,7 +152,7 @@ class TracedFunction:
                 traced = self._trace(bound, inputs, world)
                 self._traces.setdefault(key, []).append(traced)
         if sources is not None:
-            guard = Guard(sources, traced.program.params, Surroundings(self.function), world)
+            guard = Guard(sources, traced.program.params, traced.smallest, Surroundings(self.function), world)
             self._guards = ((guard, traced), *self._guards[: _MANY_GUARDS - 1])
         return traced, self._call(traced, [value for value in inputs if isinstance(value, (Source, Lazy))], world)
 

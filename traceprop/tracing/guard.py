@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from traceprop.ir import Param
+from traceprop.ir import Expr, Param
 from traceprop.sources import Source
 from traceprop.tracing.contents import content_key
 from traceprop.tracing.inputs import as_input
@@ -80,16 +80,18 @@ def _held(cell: types.CellType) -> Any:
 class Guard:
     """The surroundings and argument types of one call by position with sources; `accepts` says whether another is like it."""
 
-    __slots__ = ("_counts", "_equal", "_signatures", "surroundings", "world")
+    __slots__ = ("_counts", "_equal", "_free", "_signatures", "_smallest", "surroundings", "world")
 
     def __init__(
-        self, sources: Sequence[Source], params: Sequence[Param], surroundings: Surroundings, world: str
+        self, sources: Sequence[Source], params: Sequence[Param], smallest: int, surroundings: Surroundings, world: str
     ) -> None:
         self.surroundings = surroundings
         self.world = world
+        self._smallest = smallest
         self._signatures = [source.signature for source in sources]
         dims = [param.type.dims[0] if param.rank else None for param in params[: len(sources)]]
         self._counts = [(k, dim) for k, dim in enumerate(dims) if isinstance(dim, int)]
+        self._free = [k for k, dim in enumerate(dims) if smallest and isinstance(dim, Expr)]
         self._equal = [(dims.index(dim), k) for k, dim in enumerate(dims) if dim is not None and dims.index(dim) < k]
 
     def accepts(self, sources: Sequence[Source]) -> bool:
@@ -102,6 +104,9 @@ class Guard:
                 return False
         for k, other in self._equal:
             if sources[k].n_rows != sources[other].n_rows:
+                return False
+        for k in self._free:
+            if sources[k].n_rows < self._smallest:
                 return False
         return self.surroundings.same_objects()
 
