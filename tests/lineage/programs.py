@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,11 @@ class RandomProgram:
     returns: tuple[int, ...]
 
     @property
+    def ops(self) -> Mapping[str, Kind]:
+        """What the steps' names stand for."""
+        return OPS
+
+    @property
     def data_decides_sizes(self) -> bool:
         """Whether a size hangs on the data: such sizes cannot always be shown equal while a function is traced."""
         return any(step.name.startswith("mask") or step.name == "flatnonzero" for step in self.steps)
@@ -49,7 +54,7 @@ class RandomProgram:
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         found = list(values)
         for step in self.steps:
-            found.append(OPS[step.name].apply(*(found[k] for k in step.operands), *step.params))
+            found.append(self.ops[step.name].apply(*(found[k] for k in step.operands), *step.params))
         return tuple(found[k] for k in self.returns)
 
     def plain(self, *sources: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -370,25 +375,42 @@ def programs(
     max_cells: int = 200,
 ) -> RandomProgram:
     """1–3 sources and up to `max_steps` ops that NumPy takes; the last value and up to one more are returned."""
-    sources = [draw(arrays(numbers)) for _ in range(draw(st.integers(1, 3)))]
-    values: list[np.ndarray] = list(sources)
+
+    def value(name: str, *given: Any) -> np.ndarray:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return np.asarray(OPS[name].apply(*given))
+
+    sources = tuple(draw(arrays(numbers)) for _ in range(draw(st.integers(1, 3))))
+    return RandomProgram(sources, *drawn_steps(draw, OPS, names, sources, value, max_steps, max_cells))
+
+
+def drawn_steps(
+    draw: Draw,
+    ops: Mapping[str, Kind],
+    names: Sequence[str],
+    sources: Sequence[Any],
+    value: Callable[..., Any],
+    max_steps: int,
+    max_cells: int,
+    kinds: str = "fib",
+) -> tuple[tuple[Step, ...], tuple[int, ...]]:
+    """Steps that the library takes, and which values are returned; `value(name, *operands, *params)` is what a step gives."""
+    values = list(sources)
     steps: list[Step] = []
     for _ in range(draw(st.integers(1, max_steps))):
         name = draw(st.sampled_from(names))
-        drawn = OPS[name].draw(draw, values)
+        drawn = ops[name].draw(draw, values)
         if drawn is None or any(k is None for k in drawn[0]):
             continue
         operands, params = drawn
         try:
-            with np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                value = np.asarray(OPS[name].apply(*(values[k] for k in operands), *params))
+            found = value(name, *(values[k] for k in operands), *params)
         except (ValueError, TypeError, IndexError, ZeroDivisionError):
             continue
-        if value.size > max_cells or value.ndim > _BIG or value.dtype.kind not in "fib" or value.dtype == np.float16:
+        if found.size > max_cells or found.ndim > _BIG or found.dtype.kind not in kinds or found.dtype == np.float16:
             continue
         steps.append(Step(name, operands, params))
-        values.append(value)
+        values.append(found)
     last = len(values) - 1
-    returns = tuple(dict.fromkeys([last, draw(st.integers(0, last))]))
-    return RandomProgram(tuple(sources), tuple(steps), returns)
+    return tuple(steps), tuple(dict.fromkeys([last, draw(st.integers(0, last))]))

@@ -158,12 +158,14 @@ def _bounds(
 
 def _backward_points(read: Read, points: Mapping[int, np.ndarray], scope: Scope, found: Region) -> None:
     """Cell by cell; where ranges would be too many cells, they are taken as all of their axis."""
-    owners, columns = written_out(read, points, found.shape, scope, _MANY_CELLS)
+    _, columns = written_out(read, points, found.shape, scope, _MANY_CELLS)
     fixed = sorted(columns)
     if len(fixed) == len(read.axes):
         places = tuple(columns[k] for k in fixed)
-        flat = np.ravel_multi_index(places, found.shape) if places else np.zeros(len(owners), dtype=np.int64)
-        found.flat = found.flat | Runs.of(flat)
+        if not places:  # a single number, which no cell number could tell from another
+            found.add_box(())
+            return
+        found.flat = found.flat | Runs.of(np.ravel_multi_index(places, found.shape))
         return
     for cell in np.unique(np.stack([columns[k] for k in fixed], axis=1), axis=0) if fixed else [()]:
         box = [Runs.range(0, size) for size in found.shape]
@@ -290,6 +292,10 @@ def _forward_mask(read: Read, wanted: np.ndarray, box: Box, scope: Scope, found:
         return np.broadcast_to(hit[tuple(places)], shape)
 
     cells = at(0) if ranged is None else at(1) > at(0)
+    if not box:
+        if cells:
+            found.add_box(())
+        return
     chosen = np.nonzero(cells)
     if len(chosen[0]):
         coordinates = [runs.positions[c] for runs, c in zip(box, chosen, strict=True)]

@@ -20,7 +20,7 @@ from traceprop.ir import ArrayType, Location, Op, Param, Value, ops_behind
 from traceprop.ir.location import user_location
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.tracing.jaxpr import control, elementwise, folds, linalg, rows, scatter, shape
-from traceprop.tracing.jaxpr.graph import Equation, Graph, Handler, Held, Known, traced
+from traceprop.tracing.jaxpr.graph import MANY_CELLS, Equation, Graph, Handler, Held, Known, traced
 from traceprop.tracing.structure import flatten, rebuild
 
 HANDLERS: dict[str, Handler] = {
@@ -170,7 +170,7 @@ class _Walk:
             return self._traced(eqn, given)
         if all(isinstance(held, Known) and held.small for held in given):
             cells = sum(int(np.prod(v.aval.shape)) for v in eqn.outvars)
-            if cells <= 4096 and given:
+            if cells <= MANY_CELLS and given:
                 return [Known(array) for array in _bound(eqn, [_computed(held) for held in given])]
         return self._traced(eqn, given)
 

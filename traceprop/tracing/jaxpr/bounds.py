@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 from traceprop.ir import ArrayType, Op, Value
@@ -18,8 +20,10 @@ from traceprop.ir.opset import (
     sort,
     transpose,
 )
+from traceprop.ir.types import numpy_dtype
 
 Bounds = tuple[int, int]
+_SUMS = {"jax.add": operator.add, "jax.sub": operator.sub, "jax.mul": operator.mul}
 _MOVES = (broadcast, reshape, transpose, slice)
 
 
@@ -51,7 +55,14 @@ def _of_elementwise(op: Op) -> Bounds | None:
         return found if fits else None
     if op.payload == "jax.clamp":
         low, _, high = map(bounds, op.operands)
-        return None if low is None or high is None else (low[0], high[1])
+        return None if low is None or high is None else (min(low[0], high[0]), high[1])
+    if op.payload in _SUMS:
+        left, right = map(bounds, op.operands)
+        if left is None or right is None:
+            return None
+        ends = [_SUMS[op.payload](a, b) for a in left for b in right]
+        dtype = np.iinfo(numpy_dtype(op.result.type.dtype))  # type: ignore[union-attr]
+        return (min(ends), max(ends)) if dtype.min <= min(ends) and max(ends) <= dtype.max else None
     start = counted_from_the_end(op.result)
     if start is not None:
         found, size = bounds(start[0]), start[1]

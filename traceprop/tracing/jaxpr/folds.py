@@ -51,13 +51,15 @@ def _running(e: Equation) -> Sequence[Held]:
 def _dot_general(e: Equation) -> Sequence[Held]:
     (left_folded, right_folded), (left_batch, right_batch) = e["dimension_numbers"]
     left, right = (e.graph.value(x) for x in e.inputs)
+    # In the order in which einsum's users write them: shared rows, the left one's, what is summed, the right one's.
     letters = iter(string.ascii_letters)
     a, b = [""] * left.rank, [""] * right.rank
-    for pair in (zip(left_batch, right_batch, strict=True), zip(left_folded, right_folded, strict=True)):
-        for i, j in pair:
-            a[i] = b[j] = next(letters)
+    for i, j in zip(left_batch, right_batch, strict=True):
+        a[i] = b[j] = next(letters)
     batch = "".join(a[i] for i in left_batch)
-    a = [letter or next(letters) for letter in a]
+    a = [letter if letter or i in left_folded else next(letters) for i, letter in enumerate(a)]
+    for i, j in zip(left_folded, right_folded, strict=True):
+        a[i] = b[j] = next(letters)
     b = [letter or next(letters) for letter in b]
     free = [a[i] for i in range(left.rank) if i not in (*left_batch, *left_folded)]
     free += [b[j] for j in range(right.rank) if j not in (*right_batch, *right_folded)]

@@ -15,10 +15,10 @@ import numpy as np
 from traceprop.errors import TypeRuleError
 from traceprop.ir import ArrayType, Location, Op, OpDef, Param, Value
 from traceprop.ir.given_map import GivenMap, every_cell
-from traceprop.ir.opset import constant, opaque, reshape
+from traceprop.ir.opset import constant, iota, opaque, reshape
 from traceprop.ir.types import dtype_name, numpy_dtype
 
-_MANY_CELLS = 4096
+MANY_CELLS = 4096
 
 
 class NoRule(Exception):
@@ -35,7 +35,7 @@ class Known:
 
     @property
     def small(self) -> bool:
-        return bool(np.size(self.array) <= _MANY_CELLS)
+        return bool(np.size(self.array) <= MANY_CELLS)
 
 
 Held = Value | Known
@@ -49,7 +49,7 @@ class Graph:
     ops: list[Op] = field(default_factory=list)
     location: Location | None = None
     warned: set[tuple[str, Location | None]] = field(default_factory=set)
-    _constants: dict[Known, Value] = field(default_factory=dict)
+    _constants: dict[Any, Value] = field(default_factory=dict)
 
     def value(self, held: Held) -> Value:
         """A value of the program; what is known becomes a `constant`."""
@@ -57,12 +57,21 @@ class Graph:
             return held
         if held not in self._constants:
             array = np.asarray(held.array)
-            attr = array.item() if not array.ndim and array.dtype.kind in "biufc" else array
-            dtype = dtype_name(array.dtype)
-            op = Op(constant, (), {"value": attr}, None, dtype, self.location, native=lambda: jnp.asarray(array))
-            self.ops.append(op)
-            self._constants[held] = op.result
+            key = held if array.ndim else (array.dtype.str, array.tobytes())
+            if key not in self._constants:
+                self._constants[key] = self._constant(array)
+            self._constants[held] = self._constants[key]
         return self._constants[held]
+
+    def _constant(self, array: np.ndarray) -> Value:
+        dtype = dtype_name(array.dtype)
+        if array.ndim == 1 and dtype[0] in "iu" and len(array) > 1 and (array == np.arange(len(array))).all():
+            definition, attrs = iota, {"size": len(array)}
+        else:
+            definition, attrs = constant, {"value": array if array.ndim else array.item()}
+        op = Op(definition, (), attrs, None, dtype, self.location, native=lambda: jnp.asarray(array))
+        self.ops.append(op)
+        return op.result
 
     def add(
         self,

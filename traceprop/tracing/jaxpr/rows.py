@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 
 from traceprop.ir import Value
-from traceprop.ir.opset import broadcast, elementwise, gather, iota, reduce, sort
+from traceprop.ir.given_map import GivenMap
+from traceprop.ir.opset import broadcast, elementwise, gather, iota, reduce, reshape, sort
 from traceprop.ir.types import numpy_dtype
 from traceprop.tracing.jaxpr.bounds import plain_index, within
 from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known, NoRule
@@ -55,15 +56,16 @@ def _counts(held: Held, k: int, size: Any) -> bool:
         array = np.asarray(held.array)
         line = np.arange(size).reshape([-1] + [1] * (array.ndim - 1 - k))
         return array.dtype.kind in "iu" and bool((array == line).all())
-    op = held.op
-    while op is not None and op.definition is broadcast:
-        inner = op.operands[0]
-        if inner.rank != held.rank - k and inner.type.dims.count(1) != inner.rank - 1:
-            return False
-        op, place = inner.op, held.rank - inner.rank
-        if op is not None and op.definition is iota:
-            return place == k == held.rank - 1
-    return op is not None and op.definition is iota and held.rank == 1
+    narrow = held
+    if held.op is not None and held.op.definition is broadcast:
+        narrow = held.op.operands[0]
+    k -= held.rank - narrow.rank
+    if k < 0 or any(n != 1 for place, n in enumerate(narrow.type.dims) if place != k):
+        return False
+    op = narrow.op
+    if op is not None and op.definition is reshape:
+        op = op.operands[0].op
+    return op is not None and op.definition is iota
 
 
 def _top_k(e: Equation) -> Sequence[Held]:
@@ -182,11 +184,17 @@ def _gather(e: Equation) -> Sequence[Held]:
     numbers = e["dimension_numbers"]
     x, index = e.x, e.graph.value(e.inputs[1])
     window = Window(x.type.dims, e["slice_sizes"], numbers.start_index_map, numbers.operand_batching_dims)  # type: ignore[arg-type]
-    if not window.ready or not all(e.shape) or x.rank != len(e["slice_sizes"]):
+    if not all(window.shape) or not all(e.shape):  # there is no cell to read, or none to read for
+        return e.opaque(GivenMap(()))
+    if not window.ready or x.rank != len(e["slice_sizes"]):
         raise NoRule
     index_batch = [int(k) for k in numbers.start_indices_batching_dims]
     lead = [*index_batch, *(k for k in range(index.rank - 1) if k not in index_batch)]
     found: Value
+    along = len(window.looked) == 1 and not window.rest and not numbers.offset_dims and index.rank == x.rank + 1
+    if along and index_batch == list(window.batch):
+        found = taken_along(e, x, _linear(e, index, window), window.looked[0])
+        return [_filled(e, found, index, window, range(x.rank))]
     if lead and not window.looked and window.starts:  # whole windows, as many as there are indices
         window.looked = [window.starts[0]]
         window.rest.remove(window.starts[0])
@@ -294,6 +302,8 @@ def _dynamic_slice(e: Equation) -> Sequence[Held]:
     x, starts = e.x, e.inputs[1:]
     sizes = [int(n) for n in e["slice_sizes"]]
     window = Window(x.type.dims, sizes, range(len(sizes)), ())  # type: ignore[arg-type]
+    if not all(window.shape) or not all(e.shape):
+        return e.opaque(GivenMap(()))
     if x.rank != len(sizes) or not window.ready:
         raise NoRule
     # Where the start is known, or nothing can move, it is a plain slice.

@@ -11,7 +11,7 @@ from jax import lax
 
 from traceprop.ir import Value
 from traceprop.ir.opset import broadcast, concat, iota, reshape, slice, transpose
-from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known
+from traceprop.tracing.jaxpr.graph import MANY_CELLS, Equation, Handler, Held, Known
 
 
 def _broadcast_in_dim(e: Equation) -> Sequence[Held]:
@@ -159,7 +159,7 @@ def _pad(e: Equation) -> Sequence[Held]:
 def _iota(e: Equation) -> Sequence[Held]:
     k, size, dtype = e["dimension"], e.shape[e["dimension"]], e.type.dtype
     numpy = np.dtype(e["dtype"])
-    if np.prod(e.shape) <= 4096 and len(e.shape) != 1:
+    if np.prod(e.shape) <= MANY_CELLS:
         return [
             Known(np.broadcast_to(np.arange(size, dtype=numpy).reshape([-1] + [1] * (len(e.shape) - 1 - k)), e.shape))
         ]
