@@ -80,7 +80,10 @@ class Scan:
         content = self.content[self.starts[0] :]
         if self.blank_rows:
             content = _without_blank_rows(self.content, self.starts, self.stops)
-        frame = pl.read_csv(io.BytesIO(content), has_header=False, schema=schema, null_values=na_values)
+        try:
+            frame = pl.read_csv(io.BytesIO(content), has_header=False, schema=schema, null_values=na_values)
+        except pl.exceptions.PolarsError as error:
+            raise SourceError(f"{self.path} cannot be read: {str(error).splitlines()[0]}") from None
         if frame.height != self.n_rows:
             raise SourceError(
                 f"{self.path}: {self.n_rows} rows were found but {frame.height} were read; is it quoted oddly?"
@@ -111,8 +114,10 @@ def scan(path: str, content: bytes) -> Scan:
         if len(quotes) % 2:
             line = _line_of(newlines, _open_quote(quotes, newlines))
             raise SourceError(f"{path}, line {line}: a quoted cell begins and never ends")
+        _check_quotes(path, data, quotes, newlines)
         ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
         commas = commas[np.searchsorted(quotes, commas) % 2 == 0]
+    _check_returns(path, data, quotes, newlines)
     if len(data) and (len(ends) == 0 or ends[-1] != len(data) - 1):
         ends = np.append(ends, len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])
@@ -138,6 +143,37 @@ def _open_quote(quotes: np.ndarray, newlines: np.ndarray) -> int:
     opening, closing = quotes[:-1:2], quotes[1::2]
     across = np.flatnonzero(np.searchsorted(newlines, opening) != np.searchsorted(newlines, closing))
     return int(opening[across[0]] if len(across) else quotes[-1])
+
+
+def _check_quotes(path: str, data: np.ndarray, quotes: np.ndarray, newlines: np.ndarray) -> None:
+    """Quotes enclose whole cells; one that is part of a cell stands twice."""
+    opening, closing = quotes[::2], quotes[1::2]
+    before = data[np.maximum(opening - 1, 0)]
+    behind = data[np.minimum(closing + 1, len(data) - 1)]
+    doubled = np.concatenate(
+        (opening[1:] == closing[:-1] + 1, [False])
+    )  # a closing and an opening quote: one inside a cell
+    begins = (opening == 0) | np.isin(before, (_COMMA, _NEWLINE)) | np.concatenate(([False], doubled[:-1]))
+    ends = (closing == len(data) - 1) | np.isin(behind, (_COMMA, _NEWLINE, _RETURN)) | doubled
+    wrong = np.concatenate((opening[~begins], closing[~ends]))
+    if len(wrong):
+        raise SourceError(
+            f"{path}, line {_line_of(newlines, wrong.min())}: a quote amid a cell; "
+            "put the whole cell in quotes, and double those inside it"
+        )
+
+
+def _check_returns(path: str, data: np.ndarray, quotes: np.ndarray, newlines: np.ndarray) -> None:
+    """A carriage return outside quotes goes with a line feed."""
+    returns = np.flatnonzero(data == _RETURN)
+    if len(returns):
+        returns = returns[np.searchsorted(quotes, returns) % 2 == 0]
+        alone = returns[data[np.minimum(returns + 1, len(data) - 1)] != _NEWLINE]
+        if len(alone):
+            raise SourceError(
+                f"{path}, line {_line_of(newlines, alone[0])}: a carriage return without a line feed; "
+                "save the file with line ends LF or CR LF"
+            )
 
 
 def _line_of(newlines: np.ndarray, offset: int) -> int:

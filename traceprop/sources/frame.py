@@ -51,6 +51,16 @@ def to_polars(table: Any) -> pl.DataFrame:
             )
     except pl.exceptions.DuplicateError as error:
         raise SourceError(f"the table has two columns of one name: {error}") from None
+    except (ValueError, TypeError) as error:  # Arrow's, for columns of mixed types
+        if isinstance(error, SourceError):
+            raise
+        names = [str(name) for name in getattr(table, "columns", ())]
+        twice = [name for n, name in enumerate(names) if name in names[:n]]
+        raise SourceError(
+            f"the table has two columns called {twice[0]!r}; name each column"
+            if twice
+            else f"a column of the table cannot be read: {error}"
+        ) from None
     return frame
 
 
