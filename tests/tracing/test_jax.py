@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections import namedtuple
 from typing import Any
@@ -21,6 +22,9 @@ W = RNG.normal(size=(3, 2))
 B = RNG.normal(size=(2, 3, 3))
 I = np.array([2, 0, 2, -1])  # noqa: E741
 KEY = np.asarray(jax.random.PRNGKey(3))
+
+
+sine = jax.jit(jnp.sin)
 
 
 def attention(x):
@@ -147,7 +151,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "one_hot": (lambda i: nn.one_hot(i, 3), I),
     "set": (lambda x: x.at[0].set(1.0).at[1:3, 1].multiply(3).at[..., -1].add(x[:, 0]), X),
     "update_slice": (lambda x: lax.dynamic_update_slice(x, x[:2, :2] * 2, (1, 1)), X),
-    "jit": (jax.jit(lambda x: jax.jit(jnp.sin)(x) * 2), X),
+    "jit": (jax.jit(lambda x: sine(x) * 2), X),
     "custom_jvp": (softplus, X),
     "custom_vjp": (clipped, X),
     "remat": (jax.checkpoint(lambda x: jnp.sin(jnp.cos(x))), X),
@@ -238,12 +242,20 @@ def check(function: Any, args: tuple[np.ndarray, ...], exact: bool = True, silen
     return view
 
 
+@pytest.fixture
+def quickly(monkeypatch):
+    """XLA without its optimisations, which take most of the time of small programs."""
+    monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0}))
+
+
+@pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize("name", CASES)
 def test_call(name):
     function, *args = CASES[name]
     check(function, tuple(args))
 
 
+@pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize("name", COARSE)
 def test_coarse_call(name):
     function, *args = COARSE[name]
@@ -316,6 +328,31 @@ def test_dtypes(dtype, flag):
     for got, want, value in zip(found, plain, lazy, strict=True):
         assert got.dtype == want.dtype == value.dtype
         np.testing.assert_array_equal(got, want)
+
+
+def test_the_flag_is_part_of_what_a_trace_is_for():
+    function = tp.trace(lambda x: x * jnp.ones(2))
+    given = np.ones((3, 2), np.float32)
+    for flag in (False, True, False):
+        with jax.enable_x64(flag):
+            assert function(given).dtype == (np.float64 if flag else np.float32)
+
+
+def test_traced_functions_within_one_another():
+    inner = tp.trace(lambda x: jnp.tanh(x) * 2)
+    outer = tp.trace(lambda x: inner(x)[::-1])
+    lazy = outer(X)
+    np.testing.assert_allclose(lazy, np.tanh(X)[::-1] * 2, rtol=1e-6)
+    assert tp.provenance(lazy).rows(0)["x"].tolist() == [3]
+
+
+def test_fitted():
+    scale = tp.trace(lambda x: (x - jnp.mean(x, 0)) / jnp.std(x, 0))
+    pipeline = scale.fit(X)
+    new = RNG.normal(size=(2, 3))
+    found = pipeline(new)
+    np.testing.assert_allclose(found, (new - X.mean(0)) / X.std(0), rtol=1e-6)
+    assert tp.provenance(found).rows(1, "aggregate")["x"].tolist() == [0, 1, 2, 3]
 
 
 def test_narrow_floats_make_narrow_integers():

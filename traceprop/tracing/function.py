@@ -7,6 +7,7 @@ import importlib
 import inspect
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,11 @@ from traceprop.tracing.lazy import Lazy, parameter_name
 from traceprop.tracing.purity import closure_key, random_guarded
 from traceprop.tracing.structure import flatten, rebuild
 from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, tracing
-from traceprop.tracing.worlds import world_of
+from traceprop.tracing.worlds import mode_of, world_of
 
 _UNSET: Any = object()
+# Whether another library's front end is running a traced function, in this thread or task.
+_elsewhere: ContextVar[bool] = ContextVar("traceprop_elsewhere", default=False)
 _MANY_GUARDS = 4
 
 
@@ -78,7 +81,7 @@ class TracedFunction:
         return self._granularity or get_granularity()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if active_trace() is not None:
+        if active_trace() is not None or _elsewhere.get():
             return self._inline(args, kwargs)
         traced, call = self._prepare(args, kwargs)
         return _results(traced, call)
@@ -143,7 +146,7 @@ class TracedFunction:
         leaves = _leaves(bound)
         inputs = [as_input(name, value) for name, value in leaves]
         world = world_of(self.function, (value for _, value in leaves))
-        key = (world, closure_key(self.function), _structure(bound.arguments), *map(abstract, inputs))
+        key = (world, mode_of(world), closure_key(self.function), _structure(bound.arguments), *map(abstract, inputs))
         with self._lock:
             for traced in self._traces.get(key, ()):
                 if _fits(traced, inputs):
@@ -214,7 +217,11 @@ class TracedFunction:
 
         present = [param for param in params if param is not None]
         name = getattr(self.function, "__name__", type(self.function).__name__)
-        ops, result = front.trace(name, call, present, hints) if symbolic else front.trace(name, call, present)
+        inside = _elsewhere.set(True)
+        try:
+            ops, result = front.trace(name, call, present, hints) if symbolic else front.trace(name, call, present)
+        finally:
+            _elsewhere.reset(inside)
         marker = Trace(name, {})
         result = rebuild(
             result, lambda leaf: Lazy.of(leaf, trace=marker) if isinstance(leaf, Value) else leaf, _is_leaf_of_result

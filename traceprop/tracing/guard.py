@@ -18,6 +18,7 @@ from traceprop.tracing.contents import content_key
 from traceprop.tracing.inputs import as_input
 from traceprop.tracing.lazy import Lazy
 from traceprop.tracing.purity import global_names, is_helper, owner_of
+from traceprop.tracing.worlds import mode_of
 
 _FIXED = (bool, int, float, complex, str, bytes, type(None), type, types.ModuleType, types.BuiltinFunctionType)
 
@@ -80,13 +81,14 @@ def _held(cell: types.CellType) -> Any:
 class Guard:
     """The surroundings and argument types of one call by position with sources; `accepts` says whether another is like it."""
 
-    __slots__ = ("_counts", "_equal", "_free", "_signatures", "_smallest", "surroundings", "world")
+    __slots__ = ("_counts", "_equal", "_free", "_mode", "_signatures", "_smallest", "surroundings", "world")
 
     def __init__(
         self, sources: Sequence[Source], params: Sequence[Param], smallest: int, surroundings: Surroundings, world: str
     ) -> None:
         self.surroundings = surroundings
         self.world = world
+        self._mode = mode_of(world)
         self._smallest = smallest
         self._signatures = [source.signature for source in sources]
         dims = [param.type.dims[0] if param.rank else None for param in params[: len(sources)]]
@@ -108,7 +110,7 @@ class Guard:
         for k in self._free:
             if sources[k].n_rows < self._smallest:
                 return False
-        return self.surroundings.same_objects()
+        return self._mode == mode_of(self.world) and self.surroundings.same_objects()
 
 
 def sources_of(names: Sequence[str], args: Sequence[Any]) -> list[Source] | None:

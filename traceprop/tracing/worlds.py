@@ -44,22 +44,24 @@ def _world_of_code(function: Any, seen: set[int]) -> str:
     scope = {**function.__globals__, **_closure(function)}
     for name in _names(code):
         value = scope.get(name)
+        helper = getattr(value, "__wrapped__", value)
         if isinstance(value, types.ModuleType):
             world = _MODULES.get(value.__name__.split(".", 1)[0], "numpy")
-        elif isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
-            world = _world_of_code(value, seen)
+        elif world_of_value(value) != "numpy":  # an array, or a function that JAX compiles
+            world = world_of_value(value)
+        elif isinstance(helper, types.FunctionType) and helper.__module__ == function.__module__:
+            world = _world_of_code(helper, seen)
         else:
-            world = "torch" if _is_torch_module(value) else _world_of_callable(value)
+            world = "torch" if _is_torch_module(value) else _home(value)
         if world != "numpy":
             return world
     return "numpy"
 
 
-def _world_of_callable(value: Any) -> str:
-    """The library of an array or a compiled function, or of a function that was imported by its own name."""
-    world = world_of_value(value)
-    if world != "numpy" or not callable(value) or isinstance(value, type):
-        return world
+def _home(value: Any) -> str:
+    """The library of a function that was imported by its own name."""
+    if not callable(value) or isinstance(value, type):
+        return "numpy"
     return _MODULES.get(str(getattr(value, "__module__", "")).split(".", 1)[0], "numpy")
 
 
@@ -99,6 +101,15 @@ def holds_arrays(value: Any) -> bool:
     if jax is None or jax.tree_util.all_leaves([value]):
         return False
     return any(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(value))
+
+
+def mode_of(world: str) -> bool | None:
+    """What else a world's traces hang on: whether JAX has 64-bit numbers by default."""
+    if world != "jax":
+        return None
+    import jax
+
+    return bool(jax.config.jax_enable_x64)
 
 
 def to_numpy(value: Any) -> np.ndarray:
