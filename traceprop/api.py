@@ -172,6 +172,7 @@ def trace(
 
     `granularity`: `"op"`, `"batch"` or `"epoch"`; `None` is the default in force (`tp.set_granularity`). All three record
     the same today: every index array that the data decided. `passes`: instead of the default ones.
+    A function that names jax or torch, or is given their arrays, is traced by that library and computes with it.
     `backend`: `"auto"` and `"numpy"` are NumPy and polars; other backends and executors are not in this version.
     """
     if backend not in ("auto", "numpy"):

@@ -90,6 +90,12 @@ class Graph:
         self.ops.append(op)
         return op.result
 
+    def forget(self, mark: int) -> None:
+        """Takes back the ops from number `mark` on."""
+        gone = {op.result for op in self.ops[mark:]}
+        del self.ops[mark:]
+        self._constants = {key: value for key, value in self._constants.items() if value not in gone}
+
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """`x` in another shape; a reshape of a reshape is one."""
         shape = tuple(int(n) for n in shape)
@@ -258,7 +264,6 @@ def traced(equation: Equation, handlers: dict[str, Handler]) -> list[Held]:
     """The ops of one equation; `opaque`, with a warning, where no handler fits."""
     graph = equation.graph
     mark = len(graph.ops)
-    known = dict(graph._constants)
     handler = handlers.get(equation.name)
     if handler is not None:
         try:
@@ -267,8 +272,7 @@ def traced(equation: Equation, handlers: dict[str, Handler]) -> list[Held]:
                 return found
         except (NoRule, TypeRuleError):
             pass
-        del graph.ops[mark:]
-        graph._constants = known
+        graph.forget(mark)
     graph.warn(
         f"jax.{equation.name}",
         "has no lineage rule: every cell of its result is taken to depend on every cell of its operands, and view.exact is "
