@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import traceprop as tp
-from tests.tracing.test_jax import check
 from traceprop.ir import dump
 
 jax = pytest.importorskip("jax")
+
+from tests.tracing.test_jax import check  # noqa: E402 (which needs JAX)
+
 jnp, lax, nn = jax.numpy, jax.lax, jax.nn
 
 RNG = np.random.default_rng(3)
