@@ -82,13 +82,17 @@ def _typed(column: pl.Series) -> pl.Series:
 
     if column.null_count() == len(column):
         return column
+    first = column[column.is_not_null().arg_max() or 0]
+    single = pl.Series([first])  # what does not hold the first cell does not hold them all, and most columns are text
     for dtype in (pl.Int64, pl.Float64):
-        cast = column.cast(dtype, strict=False)
-        if cast.null_count() == column.null_count():
-            return cast
-    lowered = column.str.to_lowercase()
-    if lowered.drop_nulls().is_in(["true", "false"]).all():
-        return (lowered == "true").alias(column.name)
+        if single.cast(dtype, strict=False).null_count() == 0:
+            cast = column.cast(dtype, strict=False)
+            if cast.null_count() == column.null_count():
+                return cast
+    if first.lower() in ("true", "false"):
+        lowered = column.str.to_lowercase()
+        if lowered.drop_nulls().is_in(["true", "false"]).all():
+            return (lowered == "true").alias(column.name)
     return column
 
 
