@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from traceprop.ir.dump import constants_of, dump
 from traceprop.ir.expr import Dim, Expr, symbol
-from traceprop.ir.given_map import GivenLook, GivenMap, GivenRead
+from traceprop.ir.given_map import GivenLook, GivenMap, GivenMembers, GivenRead
 from traceprop.ir.graph import Op, Param, Program, Value, ops_behind
-from traceprop.ir.index_map import Bound, Full, Kind, Look, Read, Span
+from traceprop.ir.index_map import Bound, Full, Kind, Look, Members, Read, Span
 from traceprop.ir.location import Location
 from traceprop.ir.ops import OpDef
 from traceprop.ir.opset import OPSET
@@ -26,10 +26,12 @@ __all__ = [
     "Full",
     "GivenLook",
     "GivenMap",
+    "GivenMembers",
     "GivenRead",
     "Kind",
     "Location",
     "Look",
+    "Members",
     "Op",
     "OpDef",
     "Param",

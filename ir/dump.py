@@ -11,7 +11,7 @@ import numpy as np
 
 from traceprop.ir.expr import Expr
 from traceprop.ir.graph import Op, Param, Program, Value
-from traceprop.ir.index_map import AXIS_NAMES, AxisRead, Bound, Kind, Look, Read
+from traceprop.ir.index_map import AXIS_NAMES, AxisRead, Bound, Kind, Look, Members, Read
 from traceprop.ir.location import Location
 from traceprop.ir.words import quote, word
 
@@ -133,4 +133,6 @@ def _read_text(read: Read, names: Names) -> str:
 def _axis_text(place: AxisRead, names: Names) -> str:
     if isinstance(place, Look):
         return f"{names[place.index]}[{', '.join(map(str, place.at))}]"
+    if isinstance(place, Members):
+        return f"{names[place.index]}=={place.at}"
     return str(place)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from traceprop.ir.expr import Dim, Expr
-from traceprop.ir.index_map import AxisRead, Bound, Full, Kind, Look, Read, Span
+from traceprop.ir.index_map import AxisRead, Bound, Full, Kind, Look, Members, Read, Span
 
 if TYPE_CHECKING:
     from traceprop.ir.graph import Op, Value
@@ -24,11 +24,19 @@ class GivenLook:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenMembers:
+    """The positions at which the op's operand number `index` (`OWN_RESULT`: its result) holds the number `at`."""
+
+    index: int
+    at: Dim
+
+
+@dataclass(frozen=True, slots=True)
 class GivenRead:
     """A `Read` whose values are numbers of operands, so that the map outlives a change of operands."""
 
     operand: int
-    axes: tuple[int | Expr | Full | Span | GivenLook, ...]
+    axes: tuple[int | Expr | Full | Span | GivenLook | GivenMembers, ...]
     kind: Kind = Kind.DATA
     where: tuple[Bound, ...] = ()
 
@@ -44,10 +52,11 @@ class GivenMap:
     exact: bool = True
 
     def __call__(self, op: Op) -> tuple[Read, ...]:
-        def place(axis: int | Expr | Full | Span | GivenLook) -> AxisRead:
-            if not isinstance(axis, GivenLook):
+        def place(axis: int | Expr | Full | Span | GivenLook | GivenMembers) -> AxisRead:
+            if not isinstance(axis, (GivenLook, GivenMembers)):
                 return axis
-            return Look(op.result if axis.index == OWN_RESULT else op.operands[axis.index], axis.at)
+            index = op.result if axis.index == OWN_RESULT else op.operands[axis.index]
+            return Look(index, axis.at) if isinstance(axis, GivenLook) else Members(index, axis.at)
 
         return tuple(
             Read(op.operands[read.operand], tuple(map(place, read.axes)), read.kind, read.where) for read in self.reads

@@ -5,7 +5,8 @@ A map holds, for every operand, pieces; a piece is a box of result cells and one
 - an expression over result axes (`i`, `i-N`, `i//28`): *mapped*;
 - `Span(lo, hi, step)`: a range of positions;
 - `Full`: all of the axis, as in a reduction;
-- `Look(index, at)`: *looked up* in an array of positions that only the run knows.
+- `Look(index, at)`: *looked up* in an array of positions that only the run knows;
+- `Members(index, at)`: every position at which such an array holds the number `at`.
 
 An axis read is relative to nothing but the result's indices, so maps cost the same for ten rows and for a billion.
 """
@@ -62,7 +63,15 @@ class Look:
     at: tuple[Dim, ...]
 
 
-AxisRead = int | Expr | Full | Span | Look
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The positions at which `index`, which has one axis, holds the number `at`: the rows of a group."""
+
+    index: Value
+    at: Dim
+
+
+AxisRead = int | Expr | Full | Span | Look | Members
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,8 @@ def axes_in(read: AxisRead) -> frozenset[int]:
             dims: tuple[Dim, ...] = (lo, hi)
         case Look(at=at):
             dims = at
+        case Members(at=number):
+            dims = (number,)
         case _:
             dims = (read,)
     names = frozenset().union(*map(symbols_of, dims))
@@ -124,4 +135,4 @@ def axes_in(read: AxisRead) -> frozenset[int]:
 
 def carries(read: AxisRead, result_axis: int) -> bool:
     """Whether each position of `result_axis` stands for exactly one position of the operand's axis."""
-    return not isinstance(read, (Full, Span)) and axes_in(read) == {result_axis}
+    return not isinstance(read, (Full, Span, Members)) and axes_in(read) == {result_axis}

@@ -16,13 +16,23 @@ from lark import Token
 from traceprop.errors import IRError, ParseError, VerifyError
 from traceprop.ir.dump import constant_digest, map_text, reads_text
 from traceprop.ir.expr import Dim
-from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenMap, GivenRead, every_cell
+from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenMap, GivenMembers, GivenRead, every_cell
 from traceprop.ir.graph import Op, Param, Program, Value, payload_dtype
 from traceprop.ir.index_map import AXIS_NAMES, Bound, Kind
 from traceprop.ir.line_memo import LineMemo
 from traceprop.ir.ops import OpDef
 from traceprop.ir.opset import OPSET
-from traceprop.ir.syntax import BoundText, LookText, MapText, Mistake, OpLine, nearest, read_line, value_name
+from traceprop.ir.syntax import (
+    BoundText,
+    LookText,
+    MapText,
+    MembersText,
+    Mistake,
+    OpLine,
+    nearest,
+    read_line,
+    value_name,
+)
 from traceprop.ir.types import Type
 from traceprop.ir.verify import verify
 
@@ -227,15 +237,17 @@ class _Reading:
         for piece in parsed.pieces:
             where = tuple(bound for k, place in enumerate(piece.places) if (bound := self._bound(k, place, line)))
             for read in piece.reads:
-                axes = tuple(
-                    GivenLook(self._operand_number(place.index, line, own=True), place.at)
-                    if isinstance(place, LookText)
-                    else place
-                    for place in read.axes
-                )
+                axes = tuple(self._given(place, line) for place in read.axes)
                 kind = Kind.DATA if read.kind is None else Kind(read.kind)
                 reads.append(GivenRead(self._operand_number(read.operand, line), axes, kind, where))
         return GivenMap(tuple(reads), not parsed.inexact)
+
+    def _given(self, place: Any, line: OpLine) -> Any:
+        if isinstance(place, LookText):
+            return GivenLook(self._operand_number(place.index, line, own=True), place.at)
+        if isinstance(place, MembersText):
+            return GivenMembers(self._operand_number(place.index, line, own=True), place.at)
+        return place
 
     def _operand_number(self, name: Token, line: OpLine, own: bool = False) -> int:
         if own and name == line.result:

@@ -65,6 +65,14 @@ class LookText:
 
 
 @dataclass(slots=True)
+class MembersText:
+    """The positions at which the value of that name holds a number."""
+
+    index: Token
+    at: Dim
+
+
+@dataclass(slots=True)
 class BoundText:
     """lo <= name < hi."""
 
@@ -77,7 +85,7 @@ class BoundText:
 class ReadText:
     kind: str | None
     operand: Token
-    axes: list[Dim | Full | Span | LookText]
+    axes: list[Dim | Full | Span | LookText | MembersText]
 
 
 @dataclass(slots=True)
@@ -336,6 +344,9 @@ class _Build(Transformer[Token, Any]):
 
     def look(self, index: Token, *at: Dim | None) -> LookText:
         return LookText(index, tuple(dim for dim in at if dim is not None))
+
+    def members(self, index: Token, at: Dim) -> MembersText:
+        return MembersText(index, at)
 
 
 def axis_number(name: Dim) -> int | None:

@@ -13,9 +13,9 @@ from traceprop.errors import IRError, VerifyError
 from traceprop.ir.dump import attr_text, op_text
 from traceprop.ir.expr import Dim, Expr, symbol, symbols_of
 from traceprop.ir.graph import Op, Param, Program, Value, payload_dtype
-from traceprop.ir.index_map import AXIS_NAMES, Bound, Full, Look, Read, Span
+from traceprop.ir.index_map import AXIS_NAMES, Bound, Full, Look, Members, Read, Span
 from traceprop.ir.ops import Signature
-from traceprop.ir.opset import iota, opaque
+from traceprop.ir.opset import group, iota, opaque
 from traceprop.ir.types import ArrayType, TableType, Type
 
 _AXES = {name: position for position, name in enumerate(AXIS_NAMES)}
@@ -176,7 +176,7 @@ def sizes_are_known(checked: _Checked) -> None:
     for name in sorted(known & _AXES.keys()):
         checked.fail(f"the size {name} has the name of an axis; sizes begin with a capital letter")
     for op in checked.program.ops:
-        size = op.attrs.get("size")
+        size = op.attrs.get("groups" if op.definition is group else "size")
         if isinstance(size, Expr) and op.definition is not iota:
             known |= symbols_of(size) - _AXES.keys()
         if op.definition is opaque:  # a whole dim that only the call knows
@@ -227,6 +227,9 @@ def _read_problems(op: Op, read: Read) -> Iterator[str]:
             case Look(index, at):
                 yield from _look_problems(op, index, len(at))
                 dims = at
+            case Members(index, number):
+                yield from _look_problems(op, index, 1)
+                dims = (number,)
             case _:
                 dims = (place,)
         yield from _axis_problems(dims, rank)

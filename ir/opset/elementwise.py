@@ -19,7 +19,8 @@ elementwise = OpDef(
     "elementwise",
     "Each result cell from the operands' cells at the same place, with NumPy's broadcasting. `spread=((0,), (1,))` says"
     " instead which result axes each operand spans; operands named in `control=(0,)` decide rather than flow;"
-    ' `family="c"` makes a two-dimensional result the columns of a table.',
+    ' `family="c"` makes a two-dimensional result the columns of a table, and so do `names` and `dtypes`, one per column'
+    ' (`"i64?"`: it may hold nulls).',
     "needed",
 )
 
@@ -91,6 +92,13 @@ def _spread_dims(sig: Signature) -> tuple[Dim, ...]:
     return tuple(dims[target] for target in sorted(dims))
 
 
+def _named_columns(names: tuple[str, ...], dtypes: tuple[str, ...], dims: tuple[Dim, ...]) -> TableType:
+    if len(dims) != 2 or dims[1] != len(names) or len(dtypes) != len(names):
+        raise TypeRuleError(f"the columns {names} of {dtypes} are not what cells of shape {dims} make")
+    fields = zip(names, dtypes, strict=True)
+    return TableType(tuple(Field(name, dtype.rstrip("?"), dtype.endswith("?")) for name, dtype in fields), dims[0])
+
+
 @elementwise.types
 def _elementwise_type(sig: Signature) -> Type:
     if "spread" in sig.attrs:
@@ -103,6 +111,8 @@ def _elementwise_type(sig: Signature) -> Type:
         if len(dims) != 2:
             raise TypeRuleError(f"a family of columns has two axes, not {len(dims)}")
         return TableType((Field(sig.attrs["family"], sig.dtype or "u8", width=dims[1]),), dims[0])
+    if "names" in sig.attrs:
+        return _named_columns(sig.attrs["names"], sig.attrs["dtypes"], dims)
     dtypes = [operand.dtype for operand in sig.operands if isinstance(operand, ArrayType)]
     if sig.dtype is None and not dtypes:
         raise TypeRuleError("the result's dtype must be given")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from traceprop.ir.graph import Op, Program, Value
-from traceprop.ir.index_map import Look
+from traceprop.ir.index_map import Look, Members
 from traceprop.ir.opset import record
 from traceprop.passes.rewrite import AbstractPass
 
@@ -38,6 +38,6 @@ def captured_values(program: Program) -> list[Value]:
     for op in program.ops:
         for read in op.reads:
             for place in read.axes:
-                if isinstance(place, Look):
+                if isinstance(place, (Look, Members)):
                     found.setdefault(place.index)
     return list(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from traceprop.ir.expr import Expr
 from traceprop.ir.graph import Op, Program, Value
-from traceprop.ir.index_map import AxisRead, Full, Kind, Look, Read, Span, axes_in, carries
+from traceprop.ir.index_map import AxisRead, Full, Kind, Look, Members, Read, Span, axes_in, carries
 
 
 def row_axes(program: Program) -> dict[Value, int]:
@@ -44,7 +44,7 @@ def _row_places(op: Op, rows: dict[Value, int]) -> list[AxisRead]:
 
 def folds_rows(op: Op, rows: dict[Value, int]) -> bool:
     """Whether the rows of an operand end here: in a reduction over them, a running one, or one row picked by its number."""
-    return any(isinstance(place, (Full, Span)) or not axes_in(place) for place in _row_places(op, rows))
+    return any(isinstance(place, (Full, Span, Members)) or not axes_in(place) for place in _row_places(op, rows))
 
 
 def runs_over_rows(op: Op, rows: dict[Value, int]) -> bool:

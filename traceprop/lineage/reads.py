@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from traceprop.ir import Bound, Full, Look, Read, Span, Value
+from traceprop.ir import Bound, Full, Look, Members, Read, Span, Value
 from traceprop.ir.expr import Expr, evaluate
 from traceprop.ir.index_map import AXIS_NAMES, AxisRead, axes_in
 from traceprop.ir.index_map import axis as axis_symbol
@@ -38,12 +38,17 @@ class Scope:
         return tuple(self.number(dim) for dim in value.type.dims)
 
     def at(self, place: AxisRead, axes: Mapping[int, Any], size: int) -> Any:
-        """The operand position of a mapped or looked-up place, for given result positions per axis (arrays broadcast)."""
+        """The operand position of a mapped or looked-up place, for given result positions per axis (arrays broadcast).
+
+        For `Members`, the number that stands at the operand's positions.
+        """
         values = {**self.sizes, **{AXIS_NAMES[axis]: positions for axis, positions in axes.items()}}
         if isinstance(place, Look):
             index = self.lookup(place.index)
             found = index[tuple(evaluate(dim, values) for dim in place.at)]
             return np.where(found < 0, found + size, found)
+        if isinstance(place, Members):
+            return evaluate(place.at, values)
         return evaluate(place, values)  # type: ignore[arg-type]
 
 
@@ -117,6 +122,10 @@ def _image(place: AxisRead, axes: list[int], box: Box, scope: Scope, size: int) 
         return Runs.range(0, size)
     if isinstance(place, Span):
         return _span_image(place, axes, box, scope)
+    if isinstance(place, Members):
+        grid = np.ix_(*(box[axis].positions for axis in axes))
+        numbers = scope.at(place, dict(zip(axes, grid, strict=True)), size)
+        return Runs.of(np.flatnonzero(np.isin(scope.lookup(place.index), numbers)))
     if not axes:
         return Runs.of([scope.at(place, {}, size)])
     if len(axes) == 1:
@@ -156,6 +165,17 @@ def _bounds(
     return lows, highs
 
 
+def _member_bounds(
+    place: Members, axes: Mapping[int, Any], scope: Scope, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ranges in the positions sorted by the number that they hold, for given result positions per axis; and these positions."""
+    index = scope.lookup(place.index)
+    order = np.argsort(index, kind="stable")
+    numbers = np.broadcast_to(scope.at(place, axes, len(index)), shape)
+    lows, highs = (np.searchsorted(index[order], numbers, side) for side in ("left", "right"))  # type: ignore[call-overload]
+    return lows, highs, order
+
+
 def _backward_points(read: Read, points: Mapping[int, np.ndarray], scope: Scope, found: Region) -> None:
     """Cell by cell; where ranges would be too many cells, they are taken as all of their axis."""
     _, columns = written_out(read, points, found.shape, scope, _MANY_CELLS)
@@ -185,21 +205,27 @@ def written_out(
     owners = np.arange(count)
     ranges: dict[int, np.ndarray] = {}
     for k, place in enumerate(read.axes):
-        if isinstance(place, (Full, Span)):
-            span = Span(0, shape[k]) if isinstance(place, Full) else place
-            lows, highs = _bounds(span, points, scope, (count,))
-            sizes = np.maximum(-((lows - highs) // span.step), 0)
+        if isinstance(place, (Full, Span, Members)):
+            step, members = place.step if isinstance(place, Span) else 1, None
+            if isinstance(place, Members):
+                lows, highs, members = _member_bounds(place, points, scope, (count,))
+            else:
+                span = Span(0, shape[k]) if isinstance(place, Full) else place
+                lows, highs = _bounds(span, points, scope, (count,))
+            sizes = np.maximum(-((lows - highs) // step), 0)
             if sizes.sum() <= limit:
                 again = np.repeat(np.arange(count), sizes)
                 nth = np.arange(len(again)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
                 points = {axis: np.broadcast_to(at, (count,))[again] for axis, at in points.items()}
                 ranges = {other: at[again] for other, at in ranges.items()}
-                ranges[k] = lows[again] + nth * span.step
+                ranges[k] = lows[again] + nth * step
+                if members is not None:
+                    ranges[k] = members[ranges[k]]
                 owners, count = owners[again], len(again)
     mapped = {
         k: np.broadcast_to(scope.at(place, points, shape[k]), (count,))
         for k, place in enumerate(read.axes)
-        if not isinstance(place, (Full, Span))
+        if not isinstance(place, (Full, Span, Members))
     }
     return owners, mapped | ranges
 
@@ -257,6 +283,12 @@ def _preimage(place: AxisRead, axes: list[int], wanted: Runs, size: int, box: Bo
         first = np.searchsorted(cells, lows)
         near = np.minimum(first, max(len(cells) - 1, 0))
         return Runs.of(positions[(first < len(cells)) & (cells[near] < highs)]) if len(cells) else wanted
+    if isinstance(place, Members):
+        hit = scope.lookup(place.index)[wanted.positions]
+        if not axes:
+            return wanted if np.isin(scope.at(place, {}, size), hit) else Runs.range(0, 0)
+        positions = box[axes[0]].positions
+        return Runs.of(positions[np.isin(scope.at(place, {axes[0]: positions}, size), hit)])
     if not axes:
         return wanted if scope.at(place, {}, size) in wanted else Runs.range(0, 0)
     (axis,) = axes
@@ -267,11 +299,25 @@ def _preimage(place: AxisRead, axes: list[int], wanted: Runs, size: int, box: Bo
     return Runs.of(positions[wanted.holds(scope.at(place, {axis: positions}, size))])
 
 
+def _by_number(wanted: np.ndarray, axis: int, index: np.ndarray, count: int) -> np.ndarray:
+    """For each number below `count`, in place of the axis, whether something is wanted at a position that holds it."""
+    at_front = np.moveaxis(wanted, axis, 0)
+    hit = np.zeros((count, *at_front.shape[1:]), dtype=bool)
+    known = (index >= 0) & (index < count)
+    np.logical_or.at(hit, index[known], at_front[known])
+    return np.moveaxis(hit, 0, axis)
+
+
 def _forward_mask(read: Read, wanted: np.ndarray, box: Box, scope: Scope, found: Region) -> None:
     """Cell by cell: every result cell of the box whose read hits a wanted operand cell.
 
     One range is answered from running counts; of several, or with steps, the others count as all of their axis.
     """
+    open_grid = dict(enumerate(np.ix_(*(runs.positions for runs in box))))
+    for k, place in enumerate(read.axes):
+        if isinstance(place, Members):
+            asked = int(np.max(scope.at(place, open_grid, wanted.shape[k]), initial=-1))
+            wanted = _by_number(wanted, k, scope.lookup(place.index), asked + 1)
     ranged = next((k for k, place in enumerate(read.axes) if isinstance(place, Span) and place.step == 1), None)
     wide = tuple(k for k, place in enumerate(read.axes) if isinstance(place, (Full, Span)) and k != ranged)
     hit = wanted.any(axis=wide, keepdims=True) if wide else wanted
@@ -279,7 +325,6 @@ def _forward_mask(read: Read, wanted: np.ndarray, box: Box, scope: Scope, found:
         hit = np.concatenate(
             [np.zeros_like(hit.take([0], ranged), dtype=np.int64), np.cumsum(hit, axis=ranged)], axis=ranged
         )
-    open_grid = dict(enumerate(np.ix_(*(runs.positions for runs in box))))
     shape = tuple(len(runs) for runs in box)
 
     def at(before: int) -> np.ndarray:

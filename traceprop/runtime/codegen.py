@@ -19,15 +19,22 @@ from traceprop.ir.opset import (
     concat,
     constant,
     contract,
+    distinct,
     elementwise,
     filter,
     gather,
+    group,
     iota,
+    join,
+    match,
     opaque,
+    pad,
+    random,
     record,
     reduce,
     reshape,
     scan,
+    segment,
     slice,
     sort,
     transpose,
@@ -109,6 +116,9 @@ def generate(program: Program) -> Code:
                 if isinstance(op.attrs.get("size"), Expr) and op.definition is not iota:
                     writer.sizes[str(op.attrs["size"])] = name
                     writer.add(f"{op.attrs['size']} = len({name})")
+                if op.definition is group:
+                    writer.sizes[str(op.attrs["groups"])] = name
+                    writer.add(f"{op.attrs['groups']} = {writer.function('table.count_groups')}({name})")
         dropped = [writer.names[v] for v in last.get(op, ()) if v.op is None or v.op.definition is not constant]
         if dropped:
             writer.add("del " + ", ".join(dropped))
@@ -235,7 +245,7 @@ def _concat(op: Op, operands: list[str], writer: _Writer) -> str:
 
 def _sort(op: Op, operands: list[str], writer: _Writer) -> str:
     if op.payload == "table.argsort":
-        return f"{writer.function(op.payload)}({operands[0]})"
+        return f"{writer.function(op.payload)}(({', '.join(operands)},){_options(op, 'axis')})"
     writer.scope["numpy_argsort"] = np.argsort
     return f"numpy_argsort({operands[0]}, axis={op.attrs['axis']}, kind={op.attrs.get('kind', 'stable')!r})"
 
@@ -259,6 +269,20 @@ def _broadcast(op: Op, operands: list[str], writer: _Writer) -> str:
 def _iota(op: Op, operands: list[str], writer: _Writer) -> str:
     writer.scope["numpy_arange"] = np.arange
     return f"numpy_arange({op.attrs['size']})"
+
+
+def _segment(op: Op, operands: list[str], writer: _Writer) -> str:
+    assert op.payload
+    return f"{writer.function(op.payload)}({', '.join(operands)}, {op.attrs['groups']})"
+
+
+def _of_table(name: str) -> Emit:
+    """The table engine's function of that name, with the attributes that are no size of the result."""
+
+    def emit(op: Op, operands: list[str], writer: _Writer) -> str:
+        return f"{writer.function(f'table.{name}')}({', '.join(operands)}{_options(op, 'size', 'groups')})"
+
+    return emit
 
 
 def _native(op: Op, operands: list[str], writer: _Writer) -> str:
@@ -293,5 +317,12 @@ _EMIT: dict[OpDef, Emit] = _Table(
         sort: _sort,
         concat: _concat,
         contract: _contract,
+        group: _of_table("group"),
+        segment: _segment,
+        distinct: _of_table("distinct"),
+        match: _of_table("match"),
+        join: _of_table("join"),
+        pad: _of_table("pad"),
+        random: _of_table("sample"),
     }
 )

@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ExecutionError
-from traceprop.runtime import table
+from traceprop.runtime import table, table_cells, table_groups, table_rows, table_terms
 from traceprop.tracing.numpy import PAYLOADS as NUMPY
 
 _UFUNC = re.compile(r"numpy\.([a-z_0-9]+)(\.reduce|\.accumulate)?")
+
+
+TABLES: dict[str, Callable[..., Any]] = {
+    f"table.{name}": function
+    for module in (table, table_cells, table_groups, table_rows, table_terms)
+    for name, function in module.PAYLOADS.items()
+}
 
 
 def astype(array: Any, dtype: Any) -> np.ndarray:
@@ -25,8 +32,8 @@ def resolve(payload: str) -> Callable[..., Any]:
     """The function behind a payload. Raises `ExecutionError` for a name that no front end gives."""
     if payload == "numpy.astype":
         return astype
-    if payload in table.PAYLOADS:
-        return getattr(table, payload.removeprefix("table."))
+    if payload in TABLES:
+        return TABLES[payload]
     if payload in NUMPY:
         return operator.attrgetter(payload.removeprefix("numpy."))(np)
     match = _UFUNC.fullmatch(payload)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,9 +103,14 @@ def to_numpy(frame: pl.DataFrame, dtype: Any) -> np.ndarray:
     return matrix
 
 
-def argsort(values: Any) -> np.ndarray:
-    """The stable permutation that sorts a column, nulls last."""
-    return _series(values).arg_sort(nulls_last=True).to_numpy().astype(np.int64)
+def argsort(keys: Sequence[Any], descending: bool = False) -> np.ndarray:
+    """The stable permutation that sorts by some columns, the first before the others; nulls and NaN last."""
+    pl = _polars()
+    columns = [present(key).alias(str(k)) for k, key in enumerate(keys)]
+    order = pl.arg_sort_by(
+        [column.name for column in columns], descending=descending, nulls_last=True, maintain_order=True
+    )
+    return pl.DataFrame(columns).select(order.alias("order")).to_series().to_numpy().astype(np.int64)
 
 
 def _comparison(name: str) -> Any:
@@ -137,10 +142,26 @@ def _polars() -> Any:
     return polars
 
 
-PAYLOADS = frozenset(
-    f"table.{name}"
-    for name in (
-        "column select take concat with_columns all_valid vocabulary one_hot to_numpy argsort "
-        "equal not_equal less less_equal greater greater_equal"
-    ).split()
-)
+def present(values: Any) -> pl.Series:
+    """A column as a Series in which NaN is null, too."""
+    series = _series(values)
+    return series.fill_nan(None) if series.dtype.is_float() else series
+
+
+def array(series: pl.Series) -> Any:
+    """A column as programs hold it: text as a Series, everything else as an array, in which null is NaN or NaT."""
+    return series if series.dtype == _polars().String else series.to_numpy()
+
+
+PAYLOADS: dict[str, Callable[..., Any]] = {
+    **{
+        f.__name__: f
+        for f in (column, select, take, concat, with_columns, all_valid, vocabulary, one_hot, to_numpy, argsort)
+    },
+    "equal": equal,
+    "not_equal": not_equal,
+    "less": less,
+    "less_equal": less_equal,
+    "greater": greater,
+    "greater_equal": greater_equal,
+}

@@ -11,12 +11,13 @@ from traceprop.ir.expr import product
 from traceprop.ir.types import numpy_dtype
 from traceprop.tracing import indexing
 from traceprop.tracing import numpy as front
+from traceprop.tracing.column import ColumnMethods
 from traceprop.tracing.lazy import Lazy, _no_data
 from traceprop.tracing.trace import Size
 from traceprop.tracing.worlds import to_numpy, to_world
 
 
-class LazyArray(np.lib.mixins.NDArrayOperatorsMixin, Lazy):
+class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
     """An array of a program that has not run.
 
     Outside a traced function `np.asarray(x)` and `x.compute()` run what it needs and give a plain array, whose lineage

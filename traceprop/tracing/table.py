@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +12,11 @@ import numpy as np
 from traceprop.errors import MissingExtraError, SourceError, TraceError
 from traceprop.ir import Expr, TableType
 from traceprop.ir.location import user_location
-from traceprop.ir.opset import concat, elementwise, gather, reduce, slice, sort
+from traceprop.ir.opset import concat, elementwise, gather, reduce, slice
 from traceprop.ir.types import dtype_name, numpy_dtype
-from traceprop.tracing import indexing
-from traceprop.tracing.lazy import Lazy, emit, fresh_symbol
+from traceprop.tracing import indexing, table_columns, table_rows
+from traceprop.tracing.column import TableDates, TableText
+from traceprop.tracing.lazy import Lazy, emit
 from traceprop.tracing.trace import Size
 
 if TYPE_CHECKING:
@@ -66,14 +69,11 @@ class Table(Lazy):
 
     def select(self, cols: Sequence[str]) -> Table:
         """The columns of these names, in this order."""
-        names = [cols] if isinstance(cols, str) else list(cols)
-        self._known(names)
-        return emit(slice, [self], {"columns": tuple(names)})
+        return emit(slice, [self], {"columns": tuple(self._names(cols))})
 
     def drop(self, cols: Sequence[str]) -> Table:
         """All columns but these."""
-        names = [cols] if isinstance(cols, str) else list(cols)
-        self._known(names)
+        names = self._names(cols)
         return self.select([field.name for field in self.type.fields if field.name not in names])
 
     def filter(self, mask: Any) -> Table:
@@ -103,27 +103,109 @@ class Table(Lazy):
         arrays = [value if isinstance(value, Lazy) else np.asarray(value) for value in columns.values()]
         return emit(concat, [kept, *arrays], {"axis": 1, "names": tuple(columns)}, "table.with_columns")
 
-    def sort(self, by: str) -> Table:
-        """The rows in ascending order of a column; equal ones stay in order, nulls come last."""
-        return emit(gather, [self, emit(sort, [self[by]], {"axis": 0}, "table.argsort")], {"axis": 0}, "table.take")
+    def sort(self, by: str | Sequence[str], descending: bool = False) -> Table:
+        """The rows in order of some columns, the first before the others; equal ones stay in order, nulls and NaN come last."""
+        names = self._names(by)
+        if not names:
+            raise TraceError(f"sort at {user_location() or 'an unknown line'} needs at least one column")
+        return table_rows.sort_rows(self, names, descending)
 
-    def one_hot(self, cols: Sequence[str]) -> Table:
+    def unique(self, cols: str | Sequence[str] | None = None) -> Table:
+        """The first row of each distinct combination of `cols` (all columns where not given), in order; null equals null."""
+        return table_rows.unique(self, self._names(cols) if cols is not None else self._names(self._field_names()))
+
+    def sample(self, n: int, seed: int = 0) -> Table:
+        """`n` different rows, drawn by NumPy's default generator and in the order drawn.
+
+        Raises `ExecutionError` (`TypeRuleError` where it is known before) if there are fewer rows.
+        """
+        return table_rows.sample(self, n, seed)
+
+    def join(self, other: Table, on: str | Sequence[str], how: str = "inner") -> Table:
+        """The rows of this table beside those of `other` with equal keys; every pair, in the order of this table.
+
+        `on`: key columns, which both tables have, of equal types. `how`: `"inner"`; `"left"`, which keeps rows without a
+        match and gives them nulls; `"semi"` and `"anti"`, the rows of this table that have a match, or have none. Columns of
+        `other` whose names are taken get `_right` behind them. A null key matches nothing.
+
+        In the lineage a row of the result is one row of each table (of this one alone where it had no match); their keys are
+        `control`, all keys `order`. Raises `KeyError` for a key that a table lacks, `TypeRuleError` for keys of two types.
+
+            people.join(cities, on="zip", how="left")
+        """
+        return table_rows.join_tables(self, other, self._list(on), how)
+
+    def group_by(self, keys: str | Sequence[str]) -> table_rows.Grouped:
+        """The rows by key; `.agg(…)` folds them: `t.group_by("job").agg(pay=("pay", "mean"), n="len")`."""
+        return table_rows.Grouped(self, self._list(keys))
+
+    def fill_nulls(self, value: Any) -> Table:
+        """With missing cells (null or NaN) filled: by a value, by `"mean"`, `"median"` or `"mode"`, or `{column: either}`.
+
+        A single value fills the columns that it fits; the mean and the median fill columns of numbers, which become f64, the
+        mode (the smallest of the most frequent) all. These statistics are part of the fitted state. A column without any
+        value stays as it is. Raises `TraceError` for `{column: value}` that do not fit.
+
+            t.fill_nulls({"age": "median", "job": "unknown"})
+        """
+        return table_columns.fill_nulls(self, value)
+
+    def cast(self, types: Any) -> Table:
+        """With columns of other types: one for all, or `{column: type}`.
+
+        Types are those of the IR (`"f64"`, `"i32"`, `"str"`, `"date"`, `"datetime"`, …), NumPy's, polars' or Python's. Text is
+        read as a number, an ISO date or time, or `true`/`false`; a null stays null, a NaN becomes one in a column of whole
+        numbers, text or booleans. A cell that has no such value is an `ExecutionError` that names column and row.
+        """
+        return table_columns.cast(self, types)
+
+    def bin(self, col: str, edges: Sequence[float]) -> Table:
+        """With a column of numbers replaced by the number of its bin (i64): how many of the growing `edges` are not above it.
+
+        0: below the first edge; `len(edges)`: at or above the last. A missing cell is null.
+
+            t.bin("age", [18, 30, 65])
+        """
+        return table_columns.bin_column(self, col, edges)
+
+    def tfidf(self, col: str) -> Table:
+        """A text column replaced, at the end, by one f64 column per word: how often it stands in the row, times its rarity.
+
+        count * (log((rows + 1) / (rows with the word + 1)) + 1), each row scaled to length 1, as scikit-learn's
+        `TfidfVectorizer` does it: words are two letters or more, in small letters. A null has no words. Vocabulary and rarity
+        are part of the fitted state. Raises `TraceError` for a column that is no text.
+        """
+        return table_columns.tfidf(self, col)
+
+    def target_encode(self, cols: str | Sequence[str], target: Any, smoothing: float = 0.0) -> Table:
+        """Each category of some columns replaced by the mean of `target` over its rows, drawn towards the mean of all (f64).
+
+        (sum over the category + smoothing * mean of all) / (rows of the category + smoothing), after Micci-Barreca (2001).
+        `target` is a column of numbers, by name or as an array; its missing cells count nowhere. A missing category gets the
+        mean of all, and so does one that was not among the fitting rows, with a warning.
+        Raises `TraceError` for a target that is no number or a smoothing below zero.
+
+            t.target_encode(["job", "city"], target="defaulted", smoothing=20)
+        """
+        return table_columns.target_encode(self, self._names(cols), target, smoothing)
+
+    def one_hot(self, cols: str | Sequence[str]) -> Table:
         """Each of these columns replaced, at the end, by one 0/1 column per value that it takes (in sorted order).
 
         The values are part of the fitted state: in `f.fit(…)` they are those of the fitting rows, and a value that was
         not among them gives zeros and a warning. A null gives zeros.
         """
-        names = [cols] if isinstance(cols, str) else list(cols)
-        self._known(names)
-        rest = [field.name for field in self.type.fields if field.name not in names]
-        blocks: list[Any] = [self.select(rest)] if rest else []
-        for name in names:
-            column = self[name]
-            attrs = {"axes": (0,), "size": fresh_symbol("V")}
-            vocabulary = emit(reduce, [column], attrs, "table.vocabulary", column.type.dtype)
-            spread = {"spread": ((0,), (1,)), "family": name}
-            blocks.append(emit(elementwise, [column, vocabulary], spread, "table.one_hot", "u8"))
-        return blocks[0] if len(blocks) == 1 else emit(concat, blocks, {"axis": 1}, "table.with_columns")
+        return table_columns.one_hot(self, self._names(cols))
+
+    @property
+    def str(self) -> TableText:
+        """Text methods by column name, each an array: `t.assign(job=t.str.lower("job"))`; also `t["job"].str.lower()`."""
+        return TableText(self)
+
+    @property
+    def dt(self) -> TableDates:
+        """Parts of dates by column name, each an array: `t.dt.year("born")`; also `t["born"].dt.year()`."""
+        return TableDates(self)
 
     def to_numpy(self, dtype: Any = None) -> Any:
         """All columns as one array (rows, columns), of `dtype` or of one that holds them all; nulls become NaN."""
@@ -165,12 +247,28 @@ class Table(Lazy):
         plain = self.compute().to_numpy()
         return plain if dtype is None else plain.astype(dtype)
 
-    def _known(self, names: Sequence[str]) -> None:
-        have = [field.name for field in self.type.fields]
+    def _field_names(self) -> list[builtins.str]:
+        return [field.name for field in self.type.fields]
+
+    @staticmethod
+    def _list(names: builtins.str | Sequence[builtins.str]) -> list[builtins.str]:
+        return [names] if isinstance(names, builtins.str) else list(names)
+
+    def _names(self, names: builtins.str | Sequence[builtins.str]) -> list[builtins.str]:
+        """One name or several as a list. Raises `KeyError` for one that the table has not."""
+        listed = self._list(names)
+        self._known(listed)
+        return listed
+
+    def _known(self, names: Sequence[builtins.str], table: builtins.str = "the table") -> None:
+        have = self._field_names()
         for name in names:
             if name not in have:
+                near = difflib.get_close_matches(builtins.str(name), have, 3)
+                meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
                 raise KeyError(
-                    f"there is no column {name!r} at {user_location() or 'an unknown line'}; the table has {', '.join(have)}"
+                    f"there is no column {name!r} at {user_location() or 'an unknown line'}; {meant}{table} "
+                    f"{f'({self.source_id!r}) ' if self.source_id else ''}has {', '.join(have)}"
                 )
 
 
