@@ -178,10 +178,48 @@ CASES: dict[str, tuple[Any, ...]] = {
     "random": (lambda x, k: x + jax.random.normal(jax.random.split(k)[0], x.shape), X, KEY),
     "random_made": (lambda x: x * jax.random.bernoulli(jax.random.key(0), 0.5, x.shape), X),
     "permutation": (lambda x, k: jax.random.permutation(k, x), X, KEY),
+    "windows_vmapped": (lambda x, i: jax.vmap(lambda k: lax.dynamic_slice(x, (k, k), (2, 2)))(i), X, I),
+    "take_in_order": (lambda x, i: x[:, i % 3, (i + 1) % 3], B, I),
+    "fill_columns": (lambda x, i: x.at[:, i + 1].get(mode="fill", fill_value=7.0), X, I),
+    "fill_pairs": (lambda x, i: x.at[i + 1, i].get(mode="fill"), X, I),
+    "set_rows": (lambda x: x.at[:, jnp.array([[2, 0], [1, 7]])].set(jnp.stack([x[:, :2] * 3, x[:, 1:]], 1)), X),
+    "set_outside": (lambda x: x.at[9].set(1.0).at[jnp.array([1, 9])].set(2.0), X),
+    "insert": (lambda x: jnp.delete(jnp.insert(x, 1, x[0], axis=0), 2, axis=0), X),
+    "conv_nhwc": (
+        lambda x: lax.conv_general_dilated(
+            x[None, ..., None], jnp.ones((2, 2, 1, 2)), (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        ), X),
+    "conv_strided": (
+        lambda x: lax.conv_general_dilated(
+            x.reshape(1, 1, 12), jnp.arange(3.0).reshape(1, 1, 3), (2,), "VALID", rhs_dilation=(2,)
+        ), X),
+    "nested_scan": (
+        lambda x: lax.scan(lambda c, r: (lax.fori_loop(0, 2, lambda k, v: v * r.sum() + k, c), r), x[0], x)[0], X),
+    "vmapped_scan": (lambda x: jax.vmap(lambda r: lax.scan(lambda c, v: (c + v, c * v), 0.0, r)[1])(x), X),
+    "scan_without_turns": (lambda x: lax.scan(lambda c, r: (c + r, c), x[0], x[:0])[0], X),
+    "grad_of_scan": (lambda x: jax.grad(lambda y: lax.scan(lambda c, r: (jnp.tanh(c * r), c), y[0], y)[0].sum())(x), X),
+    "grad_of_cond": (
+        lambda x: jax.grad(lambda y: lax.cond(y.sum() > 0, lambda v: (v**2).sum(), lambda v: v.sum(), y))(x), X),
+    "vmapped_cond": (lambda x: jax.vmap(lambda r: lax.cond(r[0] > 0, jnp.sin, lambda v: v[::-1], r))(x), X),
+    "hessian": (lambda x: jax.hessian(lambda r: (jnp.tanh(r) * r[0]).sum())(x[0]), X),
+    "keys_carried": (
+        lambda x, k: lax.scan(
+            lambda c, r: (jax.random.split(c)[0], r + jax.random.normal(c, r.shape)), jax.random.wrap_key_data(k), x
+        )[1], X, KEY),
+    "keys_vmapped": (lambda x, k: jax.vmap(lambda c: jax.random.normal(c, (3,)))(jax.random.split(k, 4)) + x, X, KEY),
+    "trace": (lambda x: jnp.trace(x[:3]) + jnp.diag(x[:3]), X),
+    "interp": (lambda x: jnp.interp(x[0], jnp.sort(x[:, 1]), x[:, 2]), X),
     "numpy_function": (lambda x: np.sum(x, axis=0) + jnp.sin(x), X),
-}
+}  # fmt: skip
 COARSE: dict[str, tuple[Any, ...]] = {
     "set_anywhere": (lambda x, i: x.at[i].set(x[::-1] * 2), X, I),
+    "gradient_of_sort": (lambda x: jax.grad(lambda y: (jnp.sort(y, 0) * y).sum())(x), X),
+    "gradient_of_take": (lambda x, i: jax.grad(lambda y: jnp.tanh(y[i]).sum())(x), X, I),
+    "set_twice": (lambda x: x.at[jnp.array([2, 2])].set(x[:2] * 3), X),
+    "conv_transposed": (
+        lambda x: lax.conv_transpose(x[None], jnp.ones((2, 3, 2)), (2,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")), X),
+    "conv_grouped": (
+        lambda x: lax.conv_general_dilated(x.reshape(1, 2, 6), jnp.ones((2, 1, 2)), (1,), "VALID", feature_group_count=2), X),
     "add_anywhere": (lambda x, i: jax.ops.segment_sum(x, i % 3, 3), X, I),
     "vmapped_set": (lambda x, i: jax.vmap(lambda r, k: r.at[k].add(1.5))(x, i % 3), X, I),
     "update_anywhere": (lambda x, i: lax.dynamic_update_slice(x, x[:2] * 2, (i[0], 0)), X, I),
@@ -224,10 +262,9 @@ def check(function: Any, args: tuple[np.ndarray, ...], exact: bool = True, silen
             given = [jnp.asarray(a) for a in args]
         lazy = traced(*given)
     changes = moved(args)
-    stacked = [np.stack([arrays[k] for *_, arrays in changes]) for k in range(len(args))]
+    stacked = [np.stack([args[k], *(arrays[k] for *_, arrays in changes)]) for k in range(len(args))]
     with jax.enable_x64(True):
-        base = np.asarray(function(*map(jnp.asarray, args)))
-        again = np.asarray(jax.jit(jax.vmap(function))(*map(jnp.asarray, stacked)))
+        base, *again = np.asarray(jax.jit(jax.vmap(function))(*map(jnp.asarray, stacked)))
     assert lazy.dtype == base.dtype
     np.testing.assert_allclose(np.asarray(lazy), base, rtol=1e-6, atol=1e-12)
     view = tp.provenance(lazy)

@@ -21,6 +21,7 @@ from traceprop.ir.location import user_location
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.tracing.jaxpr import control, elementwise, folds, linalg, rows, scatter, shape
 from traceprop.tracing.jaxpr.graph import MANY_CELLS, Equation, Graph, Handler, Held, Known, traced
+from traceprop.tracing.jaxpr.known import by_numpy
 from traceprop.tracing.structure import flatten, rebuild
 
 HANDLERS: dict[str, Handler] = {
@@ -171,7 +172,7 @@ class _Walk:
         if all(isinstance(held, Known) and held.small for held in given):
             cells = sum(int(np.prod(v.aval.shape)) for v in eqn.outvars)
             if cells <= MANY_CELLS and given:
-                return [Known(array) for array in _bound(eqn, [_computed(held) for held in given])]
+                return _folded(eqn, [_computed(held) for held in given])
         return self._traced(eqn, given)
 
     def _traced(self, eqn: Any, given: list[Held]) -> Sequence[Held]:
@@ -189,6 +190,15 @@ def _literal(literal: Any) -> Known:
 def _computed(held: Held) -> Any:
     assert isinstance(held, Known)
     return held.array
+
+
+def _folded(eqn: Any, arrays: list[Any]) -> list[Held]:
+    aval = eqn.outvars[0].aval
+    if not eqn.primitive.multiple_results and not _is_key(aval):
+        found = by_numpy(eqn.primitive.name, arrays, eqn.params, aval.shape, aval.dtype)
+        if found is not None:
+            return [Known(found)]
+    return [Known(array if _is_key(array) else np.asarray(array)) for array in _bound(eqn, arrays)]
 
 
 def _bound(eqn: Any, *arrays: Any) -> list[Any]:

@@ -61,7 +61,7 @@ def _of_elementwise(op: Op) -> Bounds | None:
         if left is None or right is None:
             return None
         ends = [_SUMS[op.payload](a, b) for a in left for b in right]
-        dtype = np.iinfo(numpy_dtype(op.result.type.dtype))  # type: ignore[union-attr]
+        dtype = np.iinfo(numpy_dtype(op.result.type.dtype))
         return (min(ends), max(ends)) if dtype.min <= min(ends) and max(ends) <= dtype.max else None
     start = counted_from_the_end(op.result)
     if start is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -46,6 +47,13 @@ def _cond(e: Equation) -> Sequence[Held]:
     ]
 
 
+def _platform(e: Equation) -> Sequence[Held]:
+    """Which of several implementations this machine takes is known."""
+    here = jax.default_backend()
+    fits = [k for k, names in enumerate(e["platforms"]) if names is None or here in names]
+    return [Known(np.asarray(fits[0], np.int32))]
+
+
 def _branch(e: Equation) -> Sequence[Held]:
     bodies = [_Body(e, body) for body in e["branches"]]
     maps = []
@@ -73,7 +81,7 @@ def _scan(e: Equation) -> Sequence[Held]:
         rows: list[Held] = []
         for x in series:
             row = sliced(e, x, [(t or None, None if t == length - 1 else t + 1, None)])
-            rows.append(e.graph.reshape(row, x.type.dims[1:]))  # type: ignore[arg-type]
+            rows.append(e.graph.reshape(row, x.type.dims[1:]))
         found = e.bodies.inlined(e["jaxpr"], [*held, *carry, *rows])
         carry = found[:carries]
         turns.append(found[carries:])
@@ -82,9 +90,9 @@ def _scan(e: Equation) -> Sequence[Held]:
     stacked: list[Held] = []
     for k, type in enumerate(e.types[carries:]):
         if not turns:
-            stacked.append(Known(np.zeros(type.dims, numpy_dtype(type.dtype))))  # type: ignore[arg-type]
+            stacked.append(Known(np.zeros(type.dims, numpy_dtype(type.dtype))))
             continue
-        wide: list[Held] = [e.graph.reshape(e.graph.value(turn[k]), (1, *type.dims[1:])) for turn in turns]  # type: ignore[arg-type]
+        wide: list[Held] = [e.graph.reshape(e.graph.value(turn[k]), (1, *type.dims[1:])) for turn in turns]
         stacked.append(joined(e, wide, 0))
     return [*carry, *stacked]
 
@@ -185,7 +193,7 @@ class _Body:
             for read in op.reads if state is not None else ():
                 found = _ANY
                 if state != _ANY:
-                    found = next((n for n, place in enumerate(read.axes) if place == axis(state)), _ANY)  # type: ignore[arg-type]
+                    found = next((n for n, place in enumerate(read.axes) if place == axis(state)), _ANY)
                 states[read.operand] = found if states.get(read.operand, found) == found else _ANY
         return {p: states[param] for p, param in enumerate(self.params) if param in states}
 
@@ -210,8 +218,8 @@ def _reads(paths: Sequence[States], offset: int, ranks: Sequence[int], shift: in
         for a, states in reversed(list(enumerate(paths))):
             if states.get(p, _ANY) != _ANY:
                 places[states[p]] = axis(a + shift)
-        found.append(GivenRead(p + offset, tuple(places)))  # type: ignore[arg-type]
+        found.append(GivenRead(p + offset, tuple(places)))
     return found
 
 
-HANDLERS: dict[str, Handler] = {"cond": _cond, "scan": _scan, "while": _while}
+HANDLERS: dict[str, Handler] = {"platform_index": _platform, "cond": _cond, "scan": _scan, "while": _while}

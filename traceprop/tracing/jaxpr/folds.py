@@ -131,7 +131,7 @@ def _reduce_window(e: Equation) -> Sequence[Held]:
 
 def value_rank(held: Held) -> int:
     """How many axes a value has."""
-    return len(held.type.dims) if hasattr(held, "type") and isinstance(held.type, ArrayType) else held.array.ndim  # type: ignore[union-attr]
+    return len(held.type.dims) if hasattr(held, "type") and isinstance(held.type, ArrayType) else held.array.ndim
 
 
 HANDLERS: dict[str, Handler] = {

@@ -104,7 +104,7 @@ class Graph:
         if x.type.dims == shape:
             return x
         if x.op is not None and x.op.definition is constant:
-            return self.value(Known(np.asarray(x.op.attrs["value"], numpy_dtype(x.type.dtype)).reshape(shape)))  # type: ignore[union-attr]
+            return self.value(Known(np.asarray(x.op.attrs["value"], numpy_dtype(x.type.dtype)).reshape(shape)))
         return self.add(reshape, [x], {"shape": shape}, None, None, lambda t: t.reshape(shape))
 
     def warn(self, name: str, what: str) -> None:
@@ -166,7 +166,7 @@ class Equation:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the first result."""
-        return self.types[0].dims  # type: ignore[return-value]
+        return self.types[0].dims
 
     def native(self, *arrays: Any) -> Any:
         """The primitive itself, where it gives one array."""

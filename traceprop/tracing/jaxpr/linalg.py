@@ -34,7 +34,7 @@ def _triangular_solve(e: Equation) -> Sequence[Held]:
     own = (Full(), axis(batch + 1)) if e["left_side"] else (axis(batch), Full())
     if a.type.dims[:batch] != b.type.dims[:batch]:
         raise NoRule
-    reads = (GivenRead(0, (*lead, Full(), Full())), GivenRead(1, (*lead, *own)))  # type: ignore[arg-type]
+    reads = (GivenRead(0, (*lead, Full(), Full())), GivenRead(1, (*lead, *own)))
     return e.opaque(GivenMap(reads, False), **e.scalars())
 
 

@@ -42,12 +42,15 @@ def _sort(e: Equation) -> Sequence[Held]:
     found: list[Held] = []
     for held, type in zip(e.inputs, e.types, strict=True):
         if _counts(held, k, size):
-            if type.dtype != dtype:
-                raise NoRule
-            found.append(permutation)
+            found.append(permutation if type.dtype == dtype else _converted(e, permutation, type.dtype))
         else:
             found.append(taken_along(e, e.graph.value(held), permutation, k, "sort"))
     return found
+
+
+def _converted(e: Equation, x: Value, dtype: str) -> Value:
+    numpy = numpy_dtype(dtype)
+    return e.emit(elementwise, [x], lambda t: t.astype(numpy), "convert_element_type", dtype, dtype_=dtype)
 
 
 def _counts(held: Held, k: int, size: Any) -> bool:
@@ -72,7 +75,7 @@ def _top_k(e: Equation) -> Sequence[Held]:
     k, count = int(e.params.get("axis", e.x.rank - 1)) % max(e.x.rank, 1), int(e["k"])
     if k != e.x.rank - 1:
         raise NoRule
-    size = int(e.x.type.dims[k])  # type: ignore[arg-type]
+    size = int(e.x.type.dims[k])
     order = e.emit(
         sort, [e.x], lambda t: lax.top_k(t, size)[1], "top_k", dtype=e.types[1].dtype, axis=k, descending=True
     )
@@ -111,14 +114,14 @@ def _linear(e: Equation, index: Value, window: Window) -> Value:
         m = columns[0]
         if len(window.starts) > 1:
             index = sliced(e, index, [*[(None, None, None)] * len(lead), (m, m + 1, None)])
-        flat = e.graph.reshape(index, lead)  # type: ignore[arg-type]
+        flat = e.graph.reshape(index, lead)
         room, size = window.room[m], window.shape[window.looked[0]]
         flat = plain_index(flat, size)
         if within(flat, 0, room + 1):
             return flat
         return e.emit(
             elementwise, [flat], lambda t: jnp.clip(t, 0, room).astype(t.dtype), "clamp_index", flat.type.dtype, to=room
-        )  # type: ignore[union-attr]  # fmt: skip
+        )  # fmt: skip
     sizes = [window.shape[k] for k in window.looked]
     room = [window.room[m] for m in columns]
 
@@ -141,7 +144,7 @@ def _with_window(e: Equation, starts: Value, window: Window) -> tuple[Value, tup
     for n, (width, size) in enumerate(zip(widths, sizes, strict=True)):
         along = np.arange(width).reshape([-1] + [1] * (len(widths) - 1 - n))
         offsets = offsets * size + along
-    offsets = offsets.astype(numpy_dtype(starts.type.dtype))  # type: ignore[union-attr]
+    offsets = offsets.astype(numpy_dtype(starts.type.dtype))
     rank = starts.rank
     spans = (tuple(range(rank)), tuple(range(rank, rank + len(widths))))
 
@@ -149,7 +152,7 @@ def _with_window(e: Equation, starts: Value, window: Window) -> tuple[Value, tup
         return t.reshape(t.shape + (1,) * o.ndim) + o
 
     return e.emit(
-        elementwise, [starts, Known(offsets)], native, "add", starts.type.dtype, spread=spans  # type: ignore[union-attr]
+        elementwise, [starts, Known(offsets)], native, "add", starts.type.dtype, spread=spans
     ), widths  # fmt: skip
 
 
@@ -165,7 +168,7 @@ def taken(e: Equation, x: Value, index: Value, window: Window, index_batch: Sequ
     whole = e.graph.reshape(whole, [*dims, cells, *rest])
     starts = _linear(e, index, window)
     at, widths = _with_window(e, starts, window)
-    shape: list[int] = list(at.type.dims)  # type: ignore[arg-type]
+    shape: list[int] = list(at.type.dims)
     if not window.batch:
         found = e.emit(gather, [whole, at], lambda t, i: t.at[i].get(mode="promise_in_bounds"), axis=0)
     else:
@@ -173,7 +176,7 @@ def taken(e: Equation, x: Value, index: Value, window: Window, index_batch: Sequ
         flat = e.graph.reshape(at, [*dims, int(np.prod(shape[k:]))])
         if rest:
             wide = (*flat.type.dims, *rest)
-            flat = e.graph.reshape(flat, [*flat.type.dims, *[1] * len(rest)])  # type: ignore[list-item]
+            flat = e.graph.reshape(flat, [*flat.type.dims, *[1] * len(rest)])
             flat = e.emit(broadcast, [flat], lambda t: jnp.broadcast_to(t, wide), shape=wide)
         found = taken_along(e, whole, flat, k)
     found = e.graph.reshape(found, [*shape, *rest])
@@ -183,7 +186,7 @@ def taken(e: Equation, x: Value, index: Value, window: Window, index_batch: Sequ
 def _gather(e: Equation) -> Sequence[Held]:
     numbers = e["dimension_numbers"]
     x, index = e.x, e.graph.value(e.inputs[1])
-    window = Window(x.type.dims, e["slice_sizes"], numbers.start_index_map, numbers.operand_batching_dims)  # type: ignore[arg-type]
+    window = Window(x.type.dims, e["slice_sizes"], numbers.start_index_map, numbers.operand_batching_dims)
     if not all(window.shape) or not all(e.shape):  # there is no cell to read, or none to read for
         return e.opaque(GivenMap(()))
     if not window.ready or x.rank != len(e["slice_sizes"]):
@@ -235,7 +238,7 @@ def _in_bounds(e: Equation, index: Value, window: Window) -> Value | None:
     if len(room) > 1:
         columns = _columns(e, index)
     sizes = [window.shape[k] for k in window.starts]
-    flat = [plain_index(e.graph.reshape(c, c.type.dims[:-1]), n) for c, n in zip(columns, sizes, strict=False)]  # type: ignore[arg-type]
+    flat = [plain_index(e.graph.reshape(c, c.type.dims[:-1]), n) for c, n in zip(columns, sizes, strict=False)]
     if len(flat) == len(room) and all(within(c, 0, last + 1) for c, last in zip(flat, room, strict=True)):
         return None
     last = np.array(room)
@@ -262,9 +265,9 @@ def _filled(e: Equation, found: Value, index: Value, window: Window, index_axes:
         return found
     wide = [1] * found.rank
     for k, place in enumerate(index_axes):
-        wide[place] = inside.type.dims[k]  # type: ignore[call-overload]
+        wide[place] = inside.type.dims[k]
     inside = e.graph.reshape(inside, wide)
-    filler = _fill_value(e["fill_value"], found.type.dtype)  # type: ignore[union-attr]
+    filler = _fill_value(e["fill_value"], found.type.dtype)
     return e.emit(
         elementwise, [inside, found], lambda m, t: jnp.where(m, t, filler.astype(t.dtype)), "fill", control=(0,)
     )
@@ -286,14 +289,12 @@ def joined_starts(e: Equation, starts: Sequence[Held]) -> Value:
     from traceprop.tracing.jaxpr.shape import joined
 
     if all(isinstance(held, Known) for held in starts):
-        return e.graph.value(Known(np.array([int(held.array) for held in starts], np.int64)))  # type: ignore[union-attr]
+        return e.graph.value(Known(np.array([int(held.array) for held in starts], np.int64)))
     values = [e.graph.value(held) for held in starts]
     ones = []
     for value in values:
-        if value.type.dtype != "i64":  # type: ignore[union-attr]
-            value = e.emit(
-                elementwise, [value], lambda t: t.astype(jnp.int64), "convert_element_type", "i64", dtype_="i64"
-            )
+        if value.type.dtype != "i64":
+            value = _converted(e, value, "i64")
         ones.append(e.graph.reshape(value, (1,)))
     return joined(e, ones, 0)
 
@@ -301,7 +302,7 @@ def joined_starts(e: Equation, starts: Sequence[Held]) -> Value:
 def _dynamic_slice(e: Equation) -> Sequence[Held]:
     x, starts = e.x, e.inputs[1:]
     sizes = [int(n) for n in e["slice_sizes"]]
-    window = Window(x.type.dims, sizes, range(len(sizes)), ())  # type: ignore[arg-type]
+    window = Window(x.type.dims, sizes, range(len(sizes)), ())
     if not all(window.shape) or not all(e.shape):
         return e.opaque(GivenMap(()))
     if x.rank != len(sizes) or not window.ready:
@@ -321,7 +322,7 @@ def _dynamic_slice(e: Equation) -> Sequence[Held]:
     x = sliced(e, x, index)
     if not moving:
         return [x]
-    part = Window(x.type.dims, sizes, moving, ())  # type: ignore[arg-type]
+    part = Window(x.type.dims, sizes, moving, ())
     found, _, widths = taken(e, x, joined_starts(e, [starts[k] for k in moving]), part, ())
     if not widths:
         return [e.graph.reshape(_reordered(e, found, part, 0), e.shape)]

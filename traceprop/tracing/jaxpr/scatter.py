@@ -11,10 +11,10 @@ import numpy as np
 from traceprop.ir import Kind, Value
 from traceprop.ir.given_map import GivenMap, GivenRead
 from traceprop.ir.index_map import Full, axis
-from traceprop.ir.opset import elementwise
+from traceprop.ir.opset import elementwise, gather
 from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known, NoRule
 from traceprop.tracing.jaxpr.rows import Window
-from traceprop.tracing.jaxpr.shape import joined, sliced
+from traceprop.tracing.jaxpr.shape import joined, sliced, transposed
 
 _COMBINE: dict[str, Any] = {
     "scatter-add": jnp.add,
@@ -31,7 +31,7 @@ def _placed(e: Equation, x: Value, update: Value, box: Sequence[tuple[int, int]]
         combine = _COMBINE.get(e.name)
         return update if combine is None else e.emit(elementwise, [x, update], combine, combine.__name__)
     lo, hi = box[k]
-    size = int(x.type.dims[k])  # type: ignore[arg-type]
+    size = int(x.type.dims[k])
 
     def part(start: int, stop: int) -> Value:
         item = (start or None, None if stop == size else stop, None)
@@ -55,9 +55,9 @@ def _dynamic_update_slice(e: Equation) -> Sequence[Held]:
         return _dynamic_update(e, moving)
     box = []
     for size, width, start in zip(x.type.dims, update.type.dims, starts, strict=True):
-        at = int(np.clip(int(start.array), 0, size - width)) if isinstance(start, Known) else 0  # type: ignore[operator]
+        at = int(np.clip(int(start.array), 0, size - width)) if isinstance(start, Known) else 0
         box.append((at, at + width))
-    return [_placed(e, x, update, box)]  # type: ignore[arg-type]
+    return [_placed(e, x, update, box)]
 
 
 def _dynamic_update(e: Equation, moving: Sequence[int]) -> Sequence[Held]:
@@ -80,8 +80,8 @@ def _scatter(e: Equation) -> Sequence[Held]:
     sizes = [1] * x.rank
     where = dict(zip(kept, numbers.update_window_dims, strict=True))
     for k, place in where.items():
-        sizes[k] = int(update.type.dims[place])  # type: ignore[arg-type]
-    window = Window(x.type.dims, sizes, numbers.scatter_dims_to_operand_dims, numbers.operand_batching_dims)  # type: ignore[arg-type]
+        sizes[k] = int(update.type.dims[place])
+    window = Window(x.type.dims, sizes, numbers.scatter_dims_to_operand_dims, numbers.operand_batching_dims)
     known = e.inputs[1]
     if index.rank == 1 and isinstance(known, Known) and (e.name in _COMBINE or e.name == "scatter"):
         starts = np.asarray(known.array).astype(np.int64)
@@ -92,7 +92,49 @@ def _scatter(e: Equation) -> Sequence[Held]:
                 return [x]  # a window that leaves the array is dropped
             box[k] = (at, at + sizes[k])
         return [_placed(e, x, e.graph.reshape(update, sizes), box)]
+    if e.name == "scatter" and isinstance(known, Known) and not window.batch:
+        rows = _known_rows(e, window, np.asarray(known.array))
+        if rows is not None:
+            return [_replaced(e, window, where, x, update, *rows)]
     return _scattered(e, window, where, x, index, update)
+
+
+def _known_rows(e: Equation, window: Window, index: np.ndarray) -> tuple[int, np.ndarray, np.ndarray] | None:
+    """The axis, the positions on it and the numbers of the updates that land there; `None` where it is not that simple."""
+    if (
+        len(window.looked) != 1
+        or any(window.sizes[k] != window.shape[k] for k in window.rest)
+        or window.starts != (window.looked[0],)
+    ):
+        return None
+    k = window.looked[0]
+    at, size = index[..., 0].astype(np.int64).ravel(), window.shape[k]
+    at = np.clip(at, 0, size - 1) if "CLIP" in str(e["mode"]) else at
+    inside = (at >= 0) & (at < size)
+    if window.sizes[k] != 1 or len(np.unique(at[inside])) < inside.sum():
+        return None
+    return k, at[inside], np.flatnonzero(inside)
+
+
+def _replaced(
+    e: Equation,
+    window: Window,
+    where: dict[int, int],
+    x: Value,
+    update: Value,
+    k: int,
+    at: np.ndarray,
+    which: np.ndarray,
+) -> Value:
+    """Rows of `x` or of the updates, put behind one another: which of them a row is, is known before the run."""
+    lead = [n for n in range(update.rank) if n not in where.values()]
+    order = [where[n] for n in range(k)] + lead + [where[n] for n in sorted(where) if n >= k]
+    count = int(np.prod([update.type.dims[n] for n in lead]))
+    rows = e.graph.reshape(transposed(e, update, order), [*window.shape[:k], count, *window.shape[k + 1 :]])
+    chosen = np.arange(window.shape[k])
+    chosen[at] = window.shape[k] + which
+    both = joined(e, [x, rows], k)
+    return e.emit(gather, [both, Known(chosen)], lambda t, i: jnp.take(t, i, axis=k, mode="clip"), "take", axis=k)
 
 
 def _scattered(

@@ -11,6 +11,7 @@ from jax import lax
 
 from traceprop.ir import Value
 from traceprop.ir.opset import broadcast, concat, iota, reshape, slice, transpose
+from traceprop.ir.types import numpy_dtype
 from traceprop.tracing.jaxpr.graph import MANY_CELLS, Equation, Handler, Held, Known
 
 
@@ -27,7 +28,7 @@ def spread(e: Equation, x: Value, shape: Sequence[int], places: Sequence[int]) -
     if tuple(places) != tuple(range(lead, rank)):
         wide = [1] * rank
         for k, place in enumerate(places):
-            wide[place] = x.type.dims[k]  # type: ignore[call-overload]
+            wide[place] = x.type.dims[k]
         x = e.graph.reshape(x, wide)
     if x.type.dims == shape:
         return x
@@ -46,7 +47,7 @@ def transposed(e: Equation, x: Value, axes: Sequence[int]) -> Value:
     if axes == tuple(range(x.rank)):
         return x
     if all(n == 1 for k, n in enumerate(x.type.dims) if axes[k] != k):
-        return e.graph.reshape(x, [x.type.dims[k] for k in axes])  # type: ignore[misc]
+        return e.graph.reshape(x, [x.type.dims[k] for k in axes])
     return e.emit(transpose, [x], lambda t: t.transpose(axes), axes=axes)
 
 
@@ -97,8 +98,8 @@ def _tile(e: Equation) -> Sequence[Held]:
     """Each axis beside one of its own for the repeats, joined again."""
     reps = [int(n) for n in e["reps"]]
     dims = [1] * (len(reps) - e.x.rank) + list(e.x.type.dims)
-    apart = e.graph.reshape(e.x, [n for d in dims for n in (1, d)])  # type: ignore[misc]
-    wide = spread(e, apart, [n for r, d in zip(reps, dims, strict=True) for n in (r, d)], range(2 * len(dims)))  # type: ignore[misc]
+    apart = e.graph.reshape(e.x, [n for d in dims for n in (1, d)])
+    wide = spread(e, apart, [n for r, d in zip(reps, dims, strict=True) for n in (r, d)], range(2 * len(dims)))
     return [e.graph.reshape(wide, e.shape)]
 
 
@@ -112,7 +113,7 @@ def _unstack(e: Equation) -> Sequence[Held]:
     k, count = int(e["axis"]), len(e.types)
     index: list[Any] = [(None, None, None)] * k
     rows = [sliced(e, e.x, [*index, (n or None, None if n == count - 1 else n + 1, None)]) for n in range(count)]
-    return [e.graph.reshape(row, type.dims) for row, type in zip(rows, e.types, strict=True)]  # type: ignore[arg-type]
+    return [e.graph.reshape(row, type.dims) for row, type in zip(rows, e.types, strict=True)]
 
 
 def _split(e: Equation) -> Sequence[Held]:
@@ -135,7 +136,7 @@ def _pad(e: Equation) -> Sequence[Held]:
 
     for k, pad in enumerate(e["padding_config"]):
         low, high, between = map(int, pad)
-        dims: list[int] = list(x.type.dims)  # type: ignore[arg-type]
+        dims: list[int] = list(x.type.dims)
         before, size, behind = dims[:k], dims[k], dims[k + 1 :]
         if between and size > 1:
             cells = e.graph.reshape(x, (*before, size, 1, *behind))
@@ -167,6 +168,12 @@ def _iota(e: Equation) -> Sequence[Held]:
     return [spread(e, counted, e.shape, (k,))]
 
 
+def _empty(e: Equation) -> Sequence[Held]:
+    """Cells that are written before they are read, or never: zeros are as good as any."""
+    zero = Known(np.zeros((), numpy_dtype(e.type.dtype)))
+    return [spread(e, e.graph.value(zero), e.shape, ())]
+
+
 HANDLERS: dict[str, Handler] = {
     "broadcast_in_dim": _broadcast_in_dim,
     **dict.fromkeys(("reshape", "squeeze", "expand_dims"), _reshape),
@@ -180,5 +187,6 @@ HANDLERS: dict[str, Handler] = {
     "unstack": _unstack,
     "pad": _pad,
     "iota": _iota,
+    **dict.fromkeys(("empty", "empty2"), _empty),
 }
 __all__ = ["HANDLERS", "joined", "reshape", "reversed_along", "sliced", "spread", "transposed"]
