@@ -59,6 +59,11 @@ def fitted_values(program: Program) -> list[Value]:
                 f"{op.label} at {op.location or 'an unknown line'} takes rows by positions that were not found among them, "
                 "which mean nothing among new rows; choose rows by their values (x[x[:, 0] > 0]), or outside the pipeline"
             )
+        if "turn" in op.attrs and rows.get(op.operands[0]) == 0:
+            raise TraceError(
+                f"{op.label} at {op.location or 'an unknown line'} is a turn of a loop over rows, which new rows would need "
+                "more or fewer of; loop over another axis, or use jax.vmap"
+            )
         if not folds_rows(op, rows):
             continue
         if not op.exact:

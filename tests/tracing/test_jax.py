@@ -392,6 +392,28 @@ def test_fitted():
     assert tp.provenance(found).rows(1, "aggregate")["x"].tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.broadcast_to(x.mean(0), x.shape),
+        lambda x: jnp.sin(x)[:-1],
+        lambda x: jnp.abs(jnp.fft.fft(x, axis=1)),
+        lambda x: jnp.concatenate([x, jnp.ones((4, 1))], axis=1),
+    ],
+)
+def test_fitted_pipelines_that_hold_for_one_number_of_rows_say_so(function):
+    with jax.enable_x64(True):
+        pipeline = tp.trace(function).fit(X)
+        np.testing.assert_allclose(pipeline(X), function(jnp.asarray(X)), rtol=1e-6)
+    with pytest.raises(TraceError, match="holds for one number of rows only"):
+        pipeline(X[:2])
+
+
+def test_a_loop_over_rows_cannot_be_fitted():
+    with pytest.raises(TraceError, match=r"slice at test_jax.py:\d+ is a turn of a loop over rows"):
+        tp.trace(ema).fit(X)
+
+
 def test_narrow_floats_make_narrow_integers():
     function = tp.trace(lambda x, i: (jnp.take(x, i, axis=0) * jnp.ones(3), i * 2))
     taken, doubled = function(X.astype(np.float32), I)

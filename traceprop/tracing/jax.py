@@ -136,6 +136,18 @@ class _Walk:
         self.graph.location = outer
         return [_literal(v) if isinstance(v, core.Literal) else env[v] for v in body.outvars]
 
+    def mapped(self, jaxpr: Any, inputs: Sequence[Held], shared: int) -> list[Held]:
+        """What a jaxpr gives row by row: for each row of the inputs behind the first `shared` ones."""
+        rows = [
+            jax.ShapeDtypeStruct(
+                (np.shape(_computed(x))[0] if isinstance(x, Known) else x.type.dims[0], *v.aval.shape), v.aval.dtype
+            )
+            for v, x in zip(jaxpr.jaxpr.invars[shared:], inputs[shared:], strict=True)
+        ]
+        same = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in jaxpr.jaxpr.invars[:shared]]
+        body = jax.vmap(core.jaxpr_as_fun(jaxpr), in_axes=(*[None] * shared, *[0] * len(rows)))
+        return self.inlined(jax.make_jaxpr(body)(*same, *rows), inputs)
+
     def apart(self, jaxpr: Any) -> tuple[list[Param], list[Op], list[Value]]:
         """The parameters, ops and results of a jaxpr as a program of its own."""
         body = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr

@@ -72,6 +72,8 @@ def _branch(e: Equation) -> Sequence[Held]:
 def _scan(e: Equation) -> Sequence[Held]:
     """Few turns are written out, which is exact; of many, a `loop`."""
     length, constants, carries = int(e["length"]), int(e["num_consts"]), int(e["num_carry"])
+    if not carries and e.inputs[constants:]:
+        return e.bodies.mapped(e["jaxpr"], e.inputs, constants)
     if length > _MANY_TURNS or length * len(e.bodies.primitives(e["jaxpr"])) > _MANY_OPS:
         return _long_scan(e, length, constants, carries)
     held, carry = e.inputs[:constants], list(e.inputs[constants : constants + carries])
@@ -80,7 +82,7 @@ def _scan(e: Equation) -> Sequence[Held]:
     for t in reversed(range(length)) if e["reverse"] else range(length):
         rows: list[Held] = []
         for x in series:
-            row = sliced(e, x, [(t or None, None if t == length - 1 else t + 1, None)])
+            row = sliced(e, x, [(t or None, None if t == length - 1 else t + 1, None)], turn=t)
             rows.append(e.graph.reshape(row, x.type.dims[1:]))
         found = e.bodies.inlined(e["jaxpr"], [*held, *carry, *rows])
         carry = found[:carries]

@@ -128,6 +128,9 @@ class Bodies(Protocol):
     def inlined(self, jaxpr: Any, inputs: Sequence[Held]) -> list[Held]:
         """What a jaxpr gives on some inputs; its ops join the graph."""
 
+    def mapped(self, jaxpr: Any, inputs: Sequence[Held], shared: int) -> list[Held]:
+        """What a jaxpr gives row by row: for each row of the inputs behind the first `shared` ones."""
+
     def apart(self, jaxpr: Any) -> tuple[list[Param], list[Op], list[Value]]:
         """The parameters, ops and results of a jaxpr as a program of its own."""
 

@@ -56,13 +56,13 @@ def _transpose(e: Equation) -> Sequence[Held]:
     return [transposed(e, e.x, (*axes, *range(len(axes), e.x.rank)))]
 
 
-def sliced(e: Equation, x: Value, index: Sequence[Any]) -> Value:
+def sliced(e: Equation, x: Value, index: Sequence[Any], **attrs: Any) -> Value:
     """`x[index]`, of (start, stop, step) per axis."""
     index = tuple(index)
     if all(item in ((None, None, None), (0, n, None)) for item, n in zip(index, x.type.dims, strict=False)):
         return x
     taken = tuple(np.s_[item[0] : item[1] : item[2]] for item in index)
-    return e.emit(slice, [x], lambda t: t[taken], index=index)
+    return e.emit(slice, [x], lambda t: t[taken], index=index, **attrs)
 
 
 def _slice(e: Equation) -> Sequence[Held]:
