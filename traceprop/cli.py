@@ -25,11 +25,11 @@ app = typer.Typer(
 @app.command()
 def demo(
     model: Annotated[
-        Literal["sklearn", "torch"],
-        typer.Option(help="Who trains: `sklearn` or `torch` (the same model, fitted by each)."),
+        Literal["sklearn", "torch", "jax"],
+        typer.Option(help="Who trains: `sklearn`, `torch` or `jax` (the same model, fitted by each)."),
     ] = "sklearn",
     seed: Annotated[
-        int, typer.Option(help="Which wrong prediction is asked about; the same seed, the same figures.")
+        int, typer.Option(help="Which of the wrong predictions is asked about; the same seed, the same figures.")
     ] = 0,
     out: Annotated[Path, typer.Option(help="The folder for the data files and the reports.")] = Path("traceprop-demo"),
     json: Annotated[

@@ -41,7 +41,7 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Pat
     return ran
 
 
-@pytest.fixture(params=["sklearn", "torch"])
+@pytest.fixture(params=["sklearn", "torch", "jax"])
 def demo(request: pytest.FixtureRequest, demos: Callable[[str], tuple[Path, dict[str, Any]]]) -> Any:
     return demos(request.param)
 
@@ -139,8 +139,9 @@ def test_run_twice_same_figures(demo: tuple[Path, dict[str, Any]]) -> None:
     assert first == second
 
 
-def test_both_libraries_tell_the_same(demos: Callable[[str], tuple[Path, dict[str, Any]]]) -> None:
-    theirs, ours = (demos(model)[1] for model in ("sklearn", "torch"))
+@pytest.mark.parametrize("model", ["torch", "jax"])
+def test_all_libraries_tell_the_same(demos: Callable[[str], tuple[Path, dict[str, Any]]], model: str) -> None:
+    theirs, ours = (demos(each)[1] for each in ("sklearn", model))
     assert theirs["question"]["line"] == ours["question"]["line"]
     assert ours["correction"]["rows"] == theirs["correction"]["rows"]
     for there, here in zip(theirs["attribution"]["most_harmful"], ours["attribution"]["most_harmful"], strict=True):

@@ -300,8 +300,8 @@ class TestData:
         ):
             with pytest.raises(ModelError, match=message):
                 tp.training_context(**{"model": model, "X_train": X, "y_train": y, **kwargs})
-        with pytest.raises(ModelError, match="known are torch modules and scikit-learn"):
-            tp.training_context({"w": X}, X, y)
+        with pytest.raises(ModelError, match="known are torch modules, JAX params"):
+            tp.training_context({"w": "text"}, X, y)
 
     def test_an_error_in_the_loop_is_the_users_own(self):
         X, y = data()

@@ -113,7 +113,54 @@ class TorchLearner(AbstractLearner):
         return np.asarray((scores[:, 1] - scores[:, 0]).numpy(), dtype=np.float64)
 
 
-LEARNERS = {"sklearn": SklearnLearner, "torch": TorchLearner}
+class JaxLearner(AbstractLearner):
+    """JAX params, weights and an intercept, under the logistic loss; SciPy's trust region with JAX's derivatives."""
+
+    name = "jax"
+
+    def __init__(self) -> None:
+        try:
+            import jax
+        except ImportError:
+            raise MissingExtraError("--model jax needs JAX: pip install 'traceprop[jax]'") from None
+        self._jax = jax
+        self._l2 = 0.0
+
+    def context_arguments(self, n_rows: int) -> dict[str, Any]:
+        self._l2 = 1.0 / (C * n_rows)
+        return {"loss": self._loss, "l2": self._l2}
+
+    def _loss(self, params: dict[str, Any], x: Any, y: Any) -> Any:
+        return self._jax.numpy.logaddexp(0.0, (1 - 2 * y) * (x @ params["weights"] + params["intercept"]))
+
+    def new(self, n_features: int) -> Any:
+        return {"weights": np.zeros(n_features), "intercept": np.zeros(())}
+
+    def fit(self, model: Any, X: np.ndarray, y: np.ndarray) -> Any:
+        from scipy.optimize import minimize
+
+        def objective(vector: Any, x: Any, labels: Any) -> Any:
+            params = {"weights": vector[:-1], "intercept": vector[-1]}
+            return self._loss(params, x, labels).mean() + 0.5 * self._l2 * (vector[:-1] ** 2).sum()
+
+        with self._jax.enable_x64(True):
+            value = self._jax.jit(self._jax.value_and_grad(objective))
+            hessian = self._jax.jit(self._jax.hessian(objective))
+            found = minimize(
+                lambda vector: tuple(map(np.asarray, value(vector, X, y))),
+                np.append(model["weights"], model["intercept"]),
+                jac=True,
+                hess=lambda vector: np.asarray(hessian(vector, X, y)),
+                method="trust-exact",
+                options={"gtol": 1e-10},
+            )
+        return {"weights": found.x[:-1], "intercept": found.x[-1:].reshape(())}
+
+    def logits(self, model: Any, X: np.ndarray) -> np.ndarray:
+        return np.asarray(X @ model["weights"] + model["intercept"], dtype=np.float64)
+
+
+LEARNERS = {"sklearn": SklearnLearner, "torch": TorchLearner, "jax": JaxLearner}
 
 
 def learner(name: str) -> AbstractLearner:

@@ -72,8 +72,9 @@ def train(files: Files, prepared: Prepared, learner: AbstractLearner) -> Trained
     model = learner.new(prepared.features.shape[1])
     with tp.training_context(model, prepared.X, prepared.y, **learner.context_arguments(len(prepared.labels))) as ctx:
         start = time.perf_counter()
-        learner.fit(model, prepared.features, prepared.labels)
+        model = learner.fit(model, prepared.features, prepared.labels)
         seconds = time.perf_counter() - start
+        ctx.model = model
     fitted = prepare.fit(*prepared.tables)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

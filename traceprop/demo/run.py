@@ -29,7 +29,7 @@ def run(
 
     Parameters
     ----------
-    model : `"sklearn"` or `"torch"`
+    model : `"sklearn"`, `"torch"` or `"jax"`
     seed : which of the wrong predictions is asked about
     out : the folder for data files, programs and reports; created where it is missing
     console : where to print; nothing is printed without one

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -12,18 +11,30 @@ from traceprop.errors import ModelError
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
 
+GRADIENT_BYTES = 1 << 31
+
 
 class AbstractAdapter(ABC):
     """A model with its loss. Made when the context is entered, asked when it exits.
 
-    A new framework is one subclass of `AbstractLinearAdapter` or `AbstractGradientAdapter`, and a line in `adapt`.
+    A new framework is one subclass of `AbstractLinearAdapter` or `AbstractGradientAdapter`, and a case in `models.adapt`.
     """
 
     model: Any
 
-    @abstractmethod
     def check(self) -> None:
         """Raise ModelError where the model cannot be learned from, as far as that is known before its fit."""
+        return
+
+    def with_model(self, model: Any) -> AbstractAdapter:
+        """Give the adapter for the model that training made. Raises ModelError for one that is not of the same kind."""
+        if model is not self.model:
+            raise ModelError(f"the context trains one {type(self.model).__name__}, in place; it cannot become another")
+        return self
+
+    def settled(self, X: np.ndarray, y: np.ndarray) -> AbstractAdapter:
+        """Give the adapter that the model has, now that it is trained and its data known."""
+        return self
 
 
 class AbstractLinearAdapter(AbstractAdapter):
@@ -65,47 +76,54 @@ class AbstractLinearAdapter(AbstractAdapter):
 
 
 class AbstractGradientAdapter(AbstractAdapter):
-    """A model of which nothing but per-sample gradients is known."""
+    """A model of which nothing but per-sample gradients is known, projected where `proj_dim` is fewer than they have."""
 
-    cross_entropy: bool
+    cross_entropy: bool = False
+
+    def __init__(self, proj_dim: int | None) -> None:
+        self._proj_dim = proj_dim
+        self._projection: Floats | None = None
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many trainable parameters there are."""
 
     @abstractmethod
     def gradients(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, Floats]:
         """Give losses (m,) and their gradients in the parameters, or projections of them, (m, p)."""
 
     @abstractmethod
+    def flattened(self, gradient: Any) -> Floats:
+        """Write one gradient in the framework's parameters as a vector."""
+
     def project(self, gradient: Any) -> Floats:
         """Flatten, and project where `gradients` does, one gradient: (p,). Raises ModelError for a wrong size."""
+        vector = self.flattened(gradient)
+        if len(vector) != self.size:
+            raise ModelError(f"the gradient has {len(vector)} numbers, but the model has {self.size} parameters")
+        return self.projected(vector)
 
+    def projected(self, gradients: Floats) -> Floats:
+        """Project gradients (…, size), where `proj_dim` is fewer than they have."""
+        from traceprop.training.projection import projection
 
-def adapt(model: Any, loss: Any, l2: float, proj_dim: int | None) -> AbstractAdapter:
-    """Find the adapter for a model.
+        if self._proj_dim is None or self._proj_dim >= self.size:
+            return gradients
+        if self._projection is None:
+            self._projection = projection(self.size, self._proj_dim)
+        return gradients @ self._projection
 
-    Raises
-    ------
-    ModelError
-        No adapter knows the model, or it cannot be learned from; says what can.
-    """
-    if _is_instance(model, "torch", "nn.Module"):
-        from traceprop.training.torch import adapt_module
-
-        return adapt_module(model, loss, l2, proj_dim)
-    if _is_instance(model, "sklearn", "base.BaseEstimator"):
-        from traceprop.training.sklearn import adapt_estimator
-
-        return adapt_estimator(model, loss, l2)
-    raise ModelError(
-        f"model is {type(model).__name__}; known are torch modules and scikit-learn's LogisticRegression, Ridge and "
-        "LinearRegression (JAX parameters are not in this version), or None with gradients logged by ctx.log_gradient"
-    )
-
-
-def _is_instance(model: Any, library: str, path: str) -> bool:
-    """Whether a model is of a class of a library, which is not imported for it: without it there is no such model."""
-    found: Any = sys.modules.get(library)
-    for name in path.split("."):
-        found = getattr(found, name, None)
-    return found is not None and isinstance(model, found)
+    def check_room(self, n: int) -> None:
+        """Raise ModelError where `n` gradients, or the projection, would not fit in memory."""
+        fewer = self._proj_dim is not None and self._proj_dim < self.size
+        width = self._proj_dim if fewer else self.size
+        assert width is not None
+        if 8 * width * max(n, self.size if fewer else 0) > GRADIENT_BYTES:
+            raise ModelError(
+                f"{n} gradients of {self.size:,} parameters take {8 * n * width / 2**30:.1f} GiB; give proj_dim=512, "
+                "or fewer where even a projection of that many parameters is too large"
+            )
 
 
 def with_ones(X: np.ndarray, intercept: bool) -> Floats:

@@ -10,8 +10,9 @@ import numpy as np
 
 from traceprop.errors import ModelError
 from traceprop.tracing.granularity import checked, training_granularity
-from traceprop.training.adapter import AbstractAdapter, AbstractGradientAdapter, AbstractLinearAdapter, adapt
+from traceprop.training.adapter import AbstractAdapter, AbstractGradientAdapter, AbstractLinearAdapter
 from traceprop.training.data import check_lengths, plain_array, plain_features
+from traceprop.training.models import adapt
 from traceprop.training.owners import Owners, plain_owners, row_owners
 from traceprop.training.store import GradientStore
 
@@ -36,14 +37,15 @@ def training_context(
     Parameters
     ----------
     model
-        A torch module, a scikit-learn LogisticRegression, Ridge or LinearRegression that is fitted before the context
-        exits, or None, with gradients given to `ctx.log_gradient`.
+        A torch module, JAX params (a pytree of arrays; hand the trained ones back by `ctx.model = params`), a
+        scikit-learn LogisticRegression, Ridge or LinearRegression that is fitted before the context exits, or None,
+        with gradients given to `ctx.log_gradient`.
     X_train, y_train
         The features (n, d) and targets (n,), lazy or plain. Lazy values bring their lineage; a plain array is a source
         of its own, called `source_id` or "X_train".
     loss
-        For a torch module: `loss(model(x), y)`, one value per sample. A mean or a sum over the batch is recognised
-        and undone.
+        For a torch module: `loss(model(x), y)`; for JAX params: `loss(params, x, y)`; one value per sample. A mean or a
+        sum over the batch is recognised and undone.
     l2
         The coefficient of |w|^2 / 2 in what the user's loop adds to the *mean* loss, biases left out. scikit-learn
         models bring their own.
@@ -71,8 +73,9 @@ def training_context(
         raise ModelError("loss= and l2= belong to a model; without one, log gradients with ctx.log_gradient")
     if model is not None and (X_train is None or y_train is None):
         raise ModelError("a model's gradients need X_train and y_train; without data, leave out the model as well")
-    adapter = None if model is None else adapt(model, loss, float(l2), proj_dim)
-    if adapter is not None:
+    adapter = None
+    if model is not None:
+        adapter = adapt(model, loss, float(l2), proj_dim)
         adapter.check()
     if (
         hasattr(X_train, "__len__")
@@ -102,8 +105,16 @@ class TrainingContext:
 
     @property
     def model(self) -> Any:
-        """The model that is being trained."""
+        """The model that is being trained. Setting it hands back what training made of it: new JAX params."""
         return None if self.adapter is None else self.adapter.model
+
+    @model.setter
+    def model(self, model: Any) -> None:
+        if self.adapter is None:
+            raise ModelError(
+                "the context was given no model, so there is none to hand back; give it to training_context"
+            )
+        self.adapter = self.adapter.with_model(model)
 
     @property
     def gradient_store(self) -> GradientStore:
@@ -166,6 +177,7 @@ class TrainingContext:
         if self.adapter is None:
             raise ModelError("nothing to keep: give a model with its data, or log gradients with ctx.log_gradient")
         X, y = self._data()
+        self.adapter = self.adapter.settled(X, y)
         store = GradientStore(
             self._owners(len(X)), self.adapter, X, y, granularity=self.granularity, schedule=self._schedule
         )

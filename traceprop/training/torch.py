@@ -21,9 +21,9 @@ from traceprop.training.adapter import (
     with_ones,
 )
 from traceprop.training.data import check_finite
+from traceprop.training.loss import check_labels, cross_entropy_of
 from traceprop.training.torch_loss import SingleLoss, find_single_loss
 
-GRADIENT_BYTES = 1 << 31
 CHUNK = 64
 
 
@@ -121,7 +121,7 @@ class LinearModuleAdapter(AbstractLinearAdapter):
         logits = features @ self.theta()
         self._single = find_single_loss(self._after_layer(), self._loss, logits, y)
         targets = self._single.targets(y)
-        self._loss_in_use = _recognised(self._single, logits, targets) or TorchLoss(self._single)
+        self._loss_in_use = cross_entropy_of(self._single.many, logits, targets) or TorchLoss(self._single)
         penalised = np.ones(features.shape[1])
         if layer.bias is not None:
             penalised[-1] = 0.0
@@ -156,7 +156,7 @@ class LinearModuleAdapter(AbstractLinearAdapter):
         targets = self._single.targets(y)
         if isinstance(self._loss_in_use, LogisticLoss | SoftmaxLoss):
             classes = max(2, self._linear(self.model).out_features)
-            _check_labels(targets, classes)
+            check_labels(targets, classes)
         return self._encode(targets)
 
     def _encode(self, targets: np.ndarray) -> np.ndarray:
@@ -205,12 +205,11 @@ class ModuleAdapter(AbstractGradientAdapter):
     """Any other module: gradients of each sample's loss in all trainable parameters, in float64."""
 
     def __init__(self, module: nn.Module, loss: Callable[..., Any], proj_dim: int | None) -> None:
+        super().__init__(proj_dim)
         self.model = module
         self._loss = loss
-        self._proj_dim = proj_dim
         self._single: SingleLoss | None = None
         self._copy: nn.Module | None = None
-        self.cross_entropy = False
 
     def check(self) -> None:
         return
@@ -220,13 +219,9 @@ class ModuleAdapter(AbstractGradientAdapter):
         """How many trainable parameters there are."""
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
-    @property
-    def _projected(self) -> bool:
-        return self._proj_dim is not None and self._proj_dim < self.size
-
     def gradients(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, Floats]:
         """Per-sample losses (m,) and gradients (m, p), or (m, proj_dim), one chunk of samples at a time."""
-        self._check_room(len(X))
+        self.check_room(len(X))
         inputs = torch.from_numpy(np.ascontiguousarray(X)).double()
         if self._single is None:
             self._copy = double(self.model)
@@ -236,7 +231,7 @@ class ModuleAdapter(AbstractGradientAdapter):
             self._single = find_single_loss(lambda out: out, self._loss, outputs.numpy(), y)
             targets = self._single.targets(y)
             if outputs.ndim == 2:
-                self.cross_entropy = _recognised(self._single, outputs.numpy(), targets) is not None
+                self.cross_entropy = cross_entropy_of(self._single.many, outputs.numpy(), targets) is not None
         assert self._copy is not None
         copy, single = self._copy, self._single
         frozen = {name: p.detach() for name, p in copy.named_parameters() if not p.requires_grad}
@@ -258,32 +253,12 @@ class ModuleAdapter(AbstractGradientAdapter):
                     f"torch.func cannot take per-sample gradients of {type(self.model).__name__}: {error}"
                 ) from error
             block = np.concatenate([g.reshape(len(loss), -1).numpy() for g in found.values()], axis=1)
-            rows.append(block @ self._matrix() if self._projected else block)
+            rows.append(self.projected(block))
             losses.append(loss.numpy())
         return np.concatenate(losses), np.concatenate(rows)
 
-    def project(self, gradient: Any) -> Floats:
-        vector = _flattened(gradient, self.model)
-        if len(vector) != self.size:
-            raise ModelError(f"the gradient has {len(vector)} numbers, but the model has {self.size} parameters")
-        return vector @ self._matrix() if self._projected else vector
-
-    def _matrix(self) -> np.ndarray:
-        from traceprop.training.projection import projection
-
-        if not hasattr(self, "_projection"):
-            assert self._proj_dim is not None
-            self._projection = projection(self.size, self._proj_dim)
-        return self._projection
-
-    def _check_room(self, n: int) -> None:
-        width = self._proj_dim if self._projected else self.size
-        assert width is not None
-        if 8 * width * max(n, self.size if self._projected else 0) > GRADIENT_BYTES:
-            raise ModelError(
-                f"{n} gradients of {self.size:,} parameters take {8 * n * width / 2**30:.1f} GiB; give proj_dim=512, "
-                "or fewer where even a projection of that many parameters is too large"
-            )
+    def flattened(self, gradient: Any) -> Floats:
+        return _flattened(gradient, self.model)
 
     def tensors(self, X: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Give a batch as tensors of the model's dtype."""
@@ -310,31 +285,6 @@ class TorchLoss:
         gradient, loss = self._gradient(z, target)
         hessian = self._hessian(z, target)
         return Terms(*(part.detach().numpy() for part in (loss, gradient, 0.5 * (hessian + hessian.mT))))
-
-
-def _recognised(single: SingleLoss, logits: Floats, targets: np.ndarray) -> SampleLoss | None:
-    """Find the closed form that a loss equals, on all rows at their logits and at spread-out ones."""
-    labels = np.ravel(targets)
-    classes = max(2, logits.shape[1])
-    if logits.ndim != 2 or len(labels) != len(logits) or not np.isin(labels, np.arange(classes)).all():
-        return None
-    closed: SampleLoss = LogisticLoss() if logits.shape[1] == 1 else SoftmaxLoss()
-    spread = np.random.default_rng(0).uniform(-8, 8, logits.shape)
-    for tried in (logits, spread):
-        mine = closed.terms(tried, labels.astype(np.int64)).loss
-        theirs = single.many(tried, targets)
-        if not np.allclose(theirs, mine, rtol=1e-6, atol=1e-9):
-            return None
-    return closed
-
-
-def _check_labels(targets: np.ndarray, classes: int) -> None:
-    bad = ~np.isin(targets, np.arange(classes))
-    if bad.any():
-        row = int(np.argwhere(bad)[0][0])
-        raise ModelError(
-            f"label {np.ravel(targets[row]).tolist()[0]!r} of row {row} is none of the classes 0 to {classes - 1}"
-        )
 
 
 def _flattened(gradient: Any, module: nn.Module) -> Floats:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from traceprop.errors import ModelError
+from traceprop.training.loss import check_batch
 
 PROBED = 16
 
@@ -77,7 +78,7 @@ def find_single_loss(
             except (RuntimeError, ValueError, TypeError, IndexError) as error:
                 first = first or error
                 continue
-            _check_batch(value, losses, some.shape, targets[:PROBED].shape)
+            check_batch(value, losses, some.shape, targets[:PROBED].shape)
             return single
     raise ModelError(
         f"loss(model(x), y) fails on a single sample, with outputs of shape (1, {', '.join(map(str, some.shape[1:]))}) "
@@ -91,19 +92,3 @@ def _of_batch(single: SingleLoss, logits: np.ndarray, targets: np.ndarray) -> np
     with torch.no_grad():
         out = torch.cat([single.after(torch.from_numpy(row[None])) for row in logits])
         return single.loss(_OUTPUTS[single.outputs](out), torch.from_numpy(targets)).numpy()
-
-
-def _check_batch(value: np.ndarray, losses: np.ndarray, outputs: tuple[int, ...], targets: tuple[int, ...]) -> None:
-    """Raise ModelError unless a batch gives the losses of its samples, their mean or their sum."""
-    same = value.size == len(losses) and np.allclose(value.ravel(), losses, rtol=1e-5, atol=1e-8)
-    reduced = value.size == 1 and any(
-        np.allclose(value.ravel()[0], whole, rtol=1e-5, atol=1e-8) for whole in (losses.mean(), losses.sum())
-    )
-    if same or reduced:
-        return
-    found = f"shape {value.shape}" if value.size > 1 else f"{value.ravel()[0]:.6g}"
-    raise ModelError(
-        f"loss(model(x), y) of {len(losses)} samples gives {found}, which is neither one value per sample nor their mean "
-        f"({losses.mean():.6g}) or sum ({losses.sum():.6g}); give reduction='none', and outputs {outputs} and targets "
-        f"{targets} that do not broadcast against each other"
-    )
