@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from traceprop.ir.graph import Program
@@ -14,17 +15,38 @@ from traceprop.passes.rewrite import AbstractPass
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A program behind a pass (`name`), which took `seconds`."""
+
+    name: str
+    program: Program
+    seconds: float
+
+    @property
+    def ops(self) -> int:
+        """How many ops it has, records left out."""
+        return sum(not op.definition.effect for op in self.program.ops)
+
+
+@dataclass(frozen=True)
 class Pipeline:
-    """Runs passes one after another; `seen` is told the pass's name and the program behind each."""
+    """Runs passes one after another."""
 
     passes: tuple[AbstractPass, ...]
 
-    def __call__(self, program: Program, seen: Callable[[str, Program], None] | None = None) -> Program:
+    def __call__(self, program: Program) -> Program:
         for step in self.passes:
             program = step(program)
-            if seen:
-                seen(step.name, program)
         return program
+
+    def history(self, program: Program) -> list[Stage]:
+        """The program as traced and behind each pass, with what the pass cost."""
+        stages = [Stage("traced", program, 0.0)]
+        for step in self.passes:
+            start = time.perf_counter()
+            program = step(program)
+            stages.append(Stage(step.name, program, time.perf_counter() - start))
+        return stages
 
 
 def default_pipeline(record: bool, passes: Sequence[AbstractPass] | None = None) -> Pipeline:

@@ -56,7 +56,8 @@ def dump(
         str, typer.Argument(metavar="FILE.py:FUNCTION", help="The function to trace; or module:function.")
     ],
     arg: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="A parameter, as the table of a CSV file.")
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="A parameter: the table of a CSV file, or a type such as `f64[N,4]`."),
     ] = None,
     array: Annotated[
         list[str] | None, typer.Option(metavar="NAME=PATH", help="A parameter, as the array of a CSV file of numbers.")
@@ -65,18 +66,23 @@ def dump(
         list[str] | None, typer.Option(metavar="TEXT", help="A text that means missing, such as `?`.")
     ] = None,
     stage: Annotated[
-        Literal["traced", "optimized", "both"], typer.Option(help="`traced`, `optimized` or `both`.")
+        str, typer.Option(help="`traced`, `optimized`, `both`, or the name of a pass: the program behind it.")
     ] = "both",
+    print_after_all: Annotated[
+        bool, typer.Option("--print-after-all", help="The program behind every pass, what changed, and what it took.")
+    ] = False,
 ) -> None:
     """Print the program that a function is traced to, before and after passes, with the cells that every line reads.
 
     Nothing of the function's work is done. A function that isn't decorated is traced as with `@tp.trace`.
 
     Example: `traceprop dump prep.py:prepare --arg north=north.csv --arg south=south.csv --na '?'`
+
+    Example: `traceprop dump prep.py:scale --arg x='f64[N,4]' --print-after-all`
     """
     from traceprop.commands.dump import dump_function
 
-    sys.stdout.write(dump_function(function, arg or [], array or [], na or [], stage))
+    sys.stdout.write(dump_function(function, arg or [], array or [], na or [], stage, print_after_all))
 
 
 @app.command()

@@ -59,6 +59,26 @@ def test_dump_prints_both_stages(folder: Path) -> None:
     assert "prep.py" in done.stdout
 
 
+def test_dump_after_every_pass_of_a_type(folder: Path) -> None:
+    (folder / "twice.py").write_text("def twice(x):\n    return x - x.mean(axis=0), x.mean(axis=0)\n")
+    done = traceprop("dump", "twice.py:twice", "--arg", "x=f64[N,4]", "--print-after-all", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert 'func @twice(%x: f64[N,4] from "x")' in done.stdout
+    assert "# after fold: as before" in done.stdout
+    assert "# what cse changed\n--- fold\n+++ cse\n" in done.stdout
+    assert "\n-  %2: f64[4] = reduce[numpy.mean](%x)" in done.stdout
+    table = [line.split() for line in done.stdout.splitlines() if line.endswith(" ms")]
+    assert [(name, ops) for _, name, ops, *_ in table] == [
+        ("traced", "3"),
+        ("instrument", "3"),
+        ("fold", "3"),
+        ("cse", "2"),
+        ("dce", "2"),
+    ]
+    one = traceprop("dump", "twice.py:twice", "--arg", "x=f64[N,4]", "--stage", "cse", cwd=folder)
+    assert one.stdout.count("reduce[numpy.mean]") == 1
+
+
 def test_dump_of_a_table(folder: Path) -> None:
     arguments = ["dump", "prep.py:table", "--arg", "people=people.csv", "--na", "?", "--stage", "traced"]
     done = traceprop(*arguments, cwd=folder)
@@ -77,6 +97,13 @@ def test_dump_of_a_table(folder: Path) -> None:
         (["dump", "prep.py:centre"], "also needs x: add --arg x=PATH.csv"),
         (["dump", "prep.py:centre", "--array", "y=numbers.csv"], "no parameter y; its parameters: x"),
         (["dump", "prep.py:centre", "--array", "x"], "must be NAME=PATH"),
+        (["dump", "prep.py:centre", "--arg", "x=f65[N]"], "'f65[N]' is no type such as f64[N,4]"),
+        (["dump", "prep.py:centre", "--arg", "x=f64[]"], "declared as f64[], which has no rows"),
+        (["dump", "prep.py:centre", "--arg", "x=f64[N,M]"], "only the number of rows may be a symbol"),
+        (
+            ["dump", "prep.py:centre", "--array", "x=numbers.csv", "--stage", "late"],
+            "the stages are traced, instrument",
+        ),
         (["dump", "prep.py:centre", "--array", "x=missing.csv"], "missing.csv"),
         (["dump", "prep.py:centre", "--array", "x=people.csv"], "line 2, column 'job'"),
         (["bench"], "top folder of a checkout"),

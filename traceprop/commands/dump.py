@@ -4,37 +4,77 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traceprop.errors import TraceError
 
-STAGES = ("traced", "optimized")
+if TYPE_CHECKING:
+    from traceprop.passes.pipeline import Stage
 
 
-def dump_function(target: str, tables: list[str], arrays: list[str], na_values: list[str], stage: str = "both") -> str:
+def dump_function(
+    target: str,
+    tables: list[str],
+    arrays: list[str],
+    na_values: list[str],
+    stage: str = "both",
+    after_all: bool = False,
+) -> str:
     """Return the text of the program that `target` (`FILE.py:FUNCTION` or `module:function`) is traced to.
 
-    `tables` and `arrays` are `NAME=PATH`: parameters read by `tp.read_csv` and `tp.from_csv`. `stage` is `traced`,
-    `optimized` or `both`. Raises TraceError for a target or a parameter that is not there.
+    `tables` and `arrays` are `NAME=PATH`, parameters read by `tp.read_csv` and `tp.from_csv`, or `NAME=TYPE`, parameters
+    of which nothing is known but a type such as `f64[N,4]`. `stage` is `traced`, `optimized`, both, or the name of a pass;
+    `after_all` shows every pass: the program behind it, what it changed, and what it took.
+    Raises TraceError for a target, a parameter or a stage that is not there.
     """
     import traceprop as tp
 
-    if stage not in (*STAGES, "both"):
-        raise TraceError(f"--stage {stage}: the stages are traced, optimized and both")
     function = find_function(target)
     values: dict[str, Any] = {}
-    for name, path in _named(tables):
-        values[name] = tp.read_csv(path, source_id=name, na_values=na_values)
-    for name, path in _named(arrays):
-        values[name] = tp.from_csv(path, source_id=name)
+    for name, given in _named(tables):
+        values[name] = declared(name, given) or tp.read_csv(given, source_id=name, na_values=na_values)
+    for name, given in _named(arrays):
+        values[name] = declared(name, given) or tp.from_csv(given, source_id=name)
     traced = function if hasattr(function, "ir") else tp.trace(function)
-    arguments = _in_order(traced, values, target)
-    stages = STAGES if stage == "both" else (stage,)
-    return "\n".join(f"# {each}\n{traced.ir(*arguments, stage=each)}\n" for each in stages)
+    stages = traced.history(*_in_order(traced, values, target))
+    if after_all:
+        return _after_all(stages)
+    programs = {each.name: each.program for each in stages} | {"optimized": stages[-1].program}
+    wanted = ["traced", "optimized"] if stage == "both" else [stage]
+    if unknown := [name for name in wanted if name not in programs]:
+        raise TraceError(f"--stage {unknown[0]}: the stages are {', '.join(programs)} and both")
+    return "\n".join(f"# {name}\n{programs[name]}\n" for name in wanted)
+
+
+def declared(name: str, given: str) -> Any:
+    """The source of a declared type; None where `given` is a path."""
+    if not given.rstrip().endswith("]") or Path(given).exists():
+        return None
+    from traceprop.sources import DeclaredSource, declared_type
+
+    return DeclaredSource(declared_type(given), name)
+
+
+def _after_all(stages: Sequence[Stage]) -> str:
+    """Every stage whole, with what it changed, and a table of counts and times."""
+    import difflib
+
+    pages = [f"# {stages[0].name}\n{stages[0].program}\n"]
+    for before, after in itertools.pairwise(stages):
+        texts = [str(before.program).splitlines(), str(after.program).splitlines()]
+        changed = "\n".join(difflib.unified_diff(*texts, before.name, after.name, lineterm="", n=0))
+        if changed:
+            pages.append(f"# after {after.name}\n{after.program}\n\n# what {after.name} changed\n{changed}\n")
+        else:
+            pages.append(f"# after {after.name}: as before\n")
+    width = max(len(stage.name) for stage in stages)
+    rows = [f"# {stage.name:<{width}}  {stage.ops:>6} ops  {1000 * stage.seconds:>9.3f} ms" for stage in stages]
+    return "\n".join([*pages, *rows, ""])
 
 
 def _named(pairs: list[str]) -> list[tuple[str, str]]:
@@ -42,7 +82,7 @@ def _named(pairs: list[str]) -> list[tuple[str, str]]:
     taken = [tuple(pair.split("=", 1)) for pair in pairs]
     for pair, parts in zip(pairs, taken, strict=True):
         if len(parts) != 2 or not all(parts):
-            raise TraceError(f"{pair!r} must be NAME=PATH, such as north=north.csv")
+            raise TraceError(f"{pair!r} must be NAME=PATH, such as north=north.csv, or NAME=TYPE, such as x='f64[N,4]'")
     return [(parts[0], parts[1]) for parts in taken]
 
 
@@ -57,7 +97,9 @@ def _in_order(function: Callable[..., Any], values: dict[str, Any], target: str)
     needed = [name for name in names if parameters[name].default is inspect.Parameter.empty]
     if missing := [name for name in needed if name not in values]:
         example = " ".join(f"--arg {name}=PATH.csv" for name in missing)
-        raise TraceError(f"{target} also needs {', '.join(missing)}: add {example} (--array for files of numbers)")
+        raise TraceError(
+            f"{target} also needs {', '.join(missing)}: add {example} (--array for files of numbers; a type will do)"
+        )
     return [values[name] for name in names if name in values]
 
 

@@ -2,6 +2,7 @@
 
 from traceprop.sources.array import ArraySource
 from traceprop.sources.csv import CsvArraySource, CsvTableSource
+from traceprop.sources.declared import DeclaredSource, declared_type
 from traceprop.sources.frame import FrameSource
 from traceprop.sources.source import Location, Source, next_array_id, reset_array_ids
 
@@ -9,9 +10,11 @@ __all__ = [
     "ArraySource",
     "CsvArraySource",
     "CsvTableSource",
+    "DeclaredSource",
     "FrameSource",
     "Location",
     "Source",
+    "declared_type",
     "next_array_id",
     "reset_array_ids",
 ]

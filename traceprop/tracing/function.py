@@ -16,7 +16,7 @@ from traceprop.ir import Dim, Param, Program, Value, symbol
 from traceprop.ir.executor import AbstractExecutor
 from traceprop.ir.expr import substitute
 from traceprop.passes.optimize.freeze import Freeze, fitted_values
-from traceprop.passes.pipeline import default_pipeline
+from traceprop.passes.pipeline import Stage, default_pipeline
 from traceprop.passes.rewrite import AbstractPass
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
@@ -97,13 +97,20 @@ class TracedFunction:
             self._active.depth = 0
 
     def ir(self, *args: Any, stage: str = "traced", **kwargs: Any) -> Program:
-        """The program for these arguments: `"traced"`, as the function says it, or `"optimized"`, as it runs."""
-        if stage not in ("traced", "optimized"):
-            raise ValueError(f"stage is 'traced' or 'optimized', not {stage!r}")
+        """The program for these arguments: `"traced"`, as the function says it, `"optimized"`, as it runs, or behind a pass.
+
+        A pass goes by its name: `stage="cse"`. Raises `ValueError` for a stage that there is not.
+        """
+        stages = self.history(*args, **kwargs)
+        names = [each.name for each in stages]
+        if stage != "optimized" and stage not in names:
+            raise ValueError(f"stage is {', '.join(map(repr, names))} or 'optimized', not {stage!r}")
+        return stages[-1 if stage == "optimized" else names.index(stage)].program
+
+    def history(self, *args: Any, **kwargs: Any) -> list[Stage]:
+        """The program for these arguments as traced and behind each pass: `.name`, `.program`, `.ops`, `.seconds`."""
         _, call = self._prepare(args, kwargs)
-        if stage == "traced":
-            return call.program
-        return default_pipeline(call.options["granularity"] is not None, self.passes)(call.program)
+        return default_pipeline(call.options["granularity"] is not None, self.passes).history(call.program)
 
     def compile(self, *args: Any, **kwargs: Any) -> Any:
         """The `Executable` for these arguments: its program, its generated code; callable on plain values."""
@@ -204,6 +211,10 @@ class TracedFunction:
         for given in inputs:
             if isinstance(given, Lazy):
                 given.concrete_shape()  # from here on the number of rows is known
+            elif isinstance(given, Source) and given.n_rows is None:
+                raise TraceError(
+                    f"{given.id!r} is declared without a number of rows, and {world} traces with one: f64[100,4], not f64[N,4]"
+                )
         symbolic = hasattr(front, "SMALLEST")
         smallest = front.SMALLEST if symbolic else 0
         params, hints = _parameters(bound, inputs, replaced, smallest if symbolic else None)

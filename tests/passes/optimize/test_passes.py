@@ -164,8 +164,7 @@ def prepare(a, b):
 
 def test_pipeline(golden):
     program = prepare.ir(np.ones((4, 3)), np.ones((5, 3)))
-    pages = [f"# traced\n{text(program)}"]
-    default_pipeline(record=True)(program, lambda name, after: pages.append(f"# {name}\n{text(after)}"))
+    pages = [f"# {stage.name}\n{text(stage.program)}" for stage in default_pipeline(record=True).history(program)]
     assert "\n\n".join(pages) == golden
 
 
