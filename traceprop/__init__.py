@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "traceprop.api": (
-        "Granularity LazyArray Table TracedFunction array concat from_csv from_dataframe from_jax from_numpy "
-        "from_torch get_granularity granularity read_csv read_parquet reset_graph set_granularity trace"
+        "Granularity LazyArray Table TracedFunction array at concat cond from_csv from_dataframe from_jax from_numpy "
+        "from_torch get_granularity granularity random read_csv read_parquet register_rule reset_graph set_granularity trace"
     ),
     "traceprop.lineage": "Location View provenance",
     "traceprop.training": "GradientStore training_context",
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         Table,
         TracedFunction,
         array,
+        at,
         concat,
+        cond,
         from_csv,
         from_dataframe,
         from_jax,
@@ -40,8 +42,10 @@ if TYPE_CHECKING:
         from_torch,
         get_granularity,
         granularity,
+        random,
         read_csv,
         read_parquet,
+        register_rule,
         reset_graph,
         set_granularity,
         trace,

@@ -14,12 +14,16 @@ from traceprop.runtime.executor import LOCAL
 from traceprop.sources import ArraySource, CsvArraySource, CsvTableSource, FrameSource, Source
 from traceprop.sources.source import reset_array_ids
 from traceprop.tracing.array import LazyArray
+from traceprop.tracing.branches import cond
+from traceprop.tracing.draws import random
 from traceprop.tracing.function import TracedFunction
 from traceprop.tracing.granularity import Granularity, get_granularity, granularity, set_granularity
 from traceprop.tracing.lazy import reset_symbols
+from traceprop.tracing.registered import register_rule
 from traceprop.tracing.table import Table
 from traceprop.tracing.table import concat_tables as concat
 from traceprop.tracing.trace import active_trace
+from traceprop.tracing.updates import at
 from traceprop.tracing.worlds import to_numpy
 
 __all__ = [
@@ -28,7 +32,9 @@ __all__ = [
     "Table",
     "TracedFunction",
     "array",
+    "at",
     "concat",
+    "cond",
     "from_csv",
     "from_dataframe",
     "from_jax",
@@ -36,8 +42,10 @@ __all__ = [
     "from_torch",
     "get_granularity",
     "granularity",
+    "random",
     "read_csv",
     "read_parquet",
+    "register_rule",
     "reset_graph",
     "set_granularity",
     "trace",

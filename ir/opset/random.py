@@ -21,7 +21,7 @@ def _random_type(sig: Signature) -> Type:
     (operand,) = sig.operands
     count = sig.attrs["count"]
     rows = operand.dims[0] if operand.dims else 0
-    if count < 0 or isinstance(rows, int) and count > rows:
+    if isinstance(count, int) and (count < 0 or isinstance(rows, int) and count > rows):
         raise TypeRuleError(f"{count} rows cannot be drawn from {rows}")
     return ArrayType("i64", (count,))
 

@@ -152,7 +152,8 @@ def _options(op: Op, *structural: str) -> str:
     parts = []
     for name, value in op.attrs.items():
         if name not in structural:
-            parts.append(f"{name}={numpy_dtype(value).name!r}" if name == "dtype" else f"{name}={value!r}")
+            text = numpy_dtype(value).name if name == "dtype" else value
+            parts.append(f"{name}={text}" if isinstance(text, Expr) else f"{name}={text!r}")
     return "".join(f", {part}" for part in parts)
 
 

@@ -14,6 +14,7 @@ from traceprop.ir import ArrayType, Dim, Expr, Op, OpDef, Param, Program, TableT
 from traceprop.ir.executor import AbstractExecutor
 from traceprop.ir.expr import symbols_of
 from traceprop.ir.location import user_location
+from traceprop.ir.ops import LineageRule
 from traceprop.ir.opset import constant
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
@@ -168,14 +169,14 @@ class Lazy:
             self._refuse(
                 "Python's if/while/and/or on a traced value",
                 "the value is not known while the function is traced; use np.where(condition, a, b) to choose cell by cell, "
-                "or decide outside the traced function",
+                "tp.cond(pred, f, g) to choose between two computations, or decide outside the traced function",
             )
         return bool(np.asarray(self))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._refuse(
             "in-place write to a traced value",
-            "values of a program are written once; build a new one, for example x = np.where(mask, new, x)",
+            "values of a program are written once; build a new one: x = tp.at(x)[index].set(v), or x = np.where(mask, new, x)",
         )
 
     def __iter__(self) -> Any:
@@ -231,6 +232,7 @@ def emit(
     payload: str | None = None,
     dtype: str | None = None,
     native: Callable[..., Any] | None = None,
+    rule: LineageRule | None = None,
 ) -> Any:
     """A new op over lazy values, arrays and scalars, in the trace at hand or in an expression of its own.
 
@@ -241,7 +243,7 @@ def emit(
     if trace is not None:
         values = [_in_trace(operand, trace) for operand in operands]
         try:
-            op = Op(definition, values, attrs, payload, dtype, location, native=native)
+            op = Op(definition, values, attrs, payload, dtype, location, rule, native)
         except DimMismatchError as error:
             trace.unify(error.left, error.right)
             raise
@@ -251,7 +253,7 @@ def emit(
     executor = next(operand.executor for operand in operands if isinstance(operand, Lazy))
     values = [_in_expression(operand, inputs) for operand in operands]
     try:
-        op = Op(definition, values, attrs, payload, dtype, location, native=native)
+        op = Op(definition, values, attrs, payload, dtype, location, rule, native)
     except DimMismatchError:
         if not any(symbols_of(dim) for value in values for dim in value.type.dims):
             raise
@@ -261,7 +263,7 @@ def emit(
                 operand._boundary = None
         inputs = {}
         values = [_in_expression(operand, inputs) for operand in operands]
-        op = Op(definition, values, attrs, payload, dtype, location, native=native)
+        op = Op(definition, values, attrs, payload, dtype, location, rule, native)
     return Lazy.of(op.result, inputs=inputs, executor=executor)
 
 

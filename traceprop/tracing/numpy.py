@@ -17,6 +17,8 @@ from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.tracing import indexing
 from traceprop.tracing.lazy import Lazy, emit
 from traceprop.tracing.opaque import opaque_call
+from traceprop.tracing.registered import call as call_registered
+from traceprop.tracing.registered import rule_of
 from traceprop.tracing.trace import Size, dim_of
 
 Handler = Callable[..., Any]
@@ -42,6 +44,8 @@ def function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         _in_place_refused(name)
     kwargs = {key: value for key, value in kwargs.items() if key != "out"}
     handler = _FUNCTIONS.get(func)
+    if (rule := rule_of(func)) is not None:
+        return call_registered(func, rule, list(inspect.signature(func).parameters), args, kwargs)
     try:
         if handler is not None:
             return handler(*args, **kwargs)
@@ -418,10 +422,10 @@ def _flip(m: Any, axis: Any = None) -> Any:
 
 def _full_like(a: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any:
     fill = np.asarray(fill_value, dtype or a.dtype)
-    return emit(broadcast, [_lazy_constant(fill, a)], {"shape": a.type.dims})
+    return emit(broadcast, [constant_like(fill, a)], {"shape": a.type.dims})
 
 
-def _lazy_constant(array: np.ndarray, like: Any) -> Any:
+def constant_like(array: np.ndarray, like: Any) -> Any:
     """A constant as a lazy value beside another one."""
     from traceprop.ir import Op
     from traceprop.ir.opset import constant

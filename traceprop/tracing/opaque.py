@@ -28,7 +28,7 @@ def opaque_call(function: Callable[..., Any], name: str, args: tuple[Any, ...], 
     """
     given = (args, kwargs)
     operands = [leaf for _, leaf in flatten(given, "", _is_leaf) if isinstance(leaf, Lazy)]
-    shapes = [_sizes(operand, name) for operand in operands]
+    shapes = [sizes_of(operand, name) for operand in operands]
     try:
         tries = [_tried(function, given, operands, shapes, numbers) for numbers in (_normal, _other_normal)]
     except Exception as error:
@@ -87,7 +87,8 @@ def _is_leaf(value: Any) -> bool:
     return not isinstance(value, (tuple, list, dict))
 
 
-def _sizes(operand: Lazy, name: str) -> tuple[int, ...]:
+def sizes_of(operand: Lazy, name: str) -> tuple[int, ...]:
+    """The operand's shape in numbers, which makes the trace one for them."""
     trace = active_trace()
     if trace is None:
         return operand.concrete_shape()
@@ -119,6 +120,11 @@ def _tried(
     result = _Found(map(_array, found if several else [found]))
     result.several = several
     return result
+
+
+def made_up(operand: Lazy, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of the operand's dtype."""
+    return _sample(operand, _normal(shape))
 
 
 def _array(found: Any) -> np.ndarray:

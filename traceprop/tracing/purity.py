@@ -17,7 +17,9 @@ from traceprop.tracing.contents import content_key
 from traceprop.tracing.trace import active_trace
 
 _RANDOM = (np.random.Generator, np.random.RandomState)
-_WAY_OUT = "draw the numbers before the call and pass them in, so that they are an input with a name"
+_WAY_OUT = (
+    "use tp.random(seed), or draw the numbers before the call and pass them in, so that they are an input with a name"
+)
 
 
 def closure_key(function: Callable[..., Any]) -> Hashable:

@@ -1,0 +1,229 @@
+"""What stands for writes in place, branches and random numbers in a traced function, and rules of the user's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import traceprop as tp
+from tests.lineage.test_exact import dependence
+from traceprop.errors import TraceError
+from traceprop.ir import constants_of
+
+X = np.arange(12.0).reshape(4, 3) - 5
+V = np.array([10.0, 20.0, 30.0])
+
+
+def reported(function, sources):
+    """Per source and result cell, the source cells that lineage names."""
+    result = tp.trace(function)(*sources)
+    view = tp.provenance(result)
+    assert view.exact
+    names = [f"{name}" for name in function.__code__.co_varnames[: len(sources)]]
+    cells = {place: view.cells(place) for place in np.ndindex(np.asarray(result).shape)}
+    return [
+        {place: {tuple(c) for c in found.get(name, np.empty((0, 0))).tolist()} for place, found in cells.items()}
+        for name in names
+    ]
+
+
+def check(function, *sources, exactly=True):
+    """Values as plain, text reads back, and lineage as perturbation shows it."""
+    traced = tp.trace(function)
+    np.testing.assert_array_equal(traced(*sources), function(*sources))
+    program = traced.ir(*sources)
+    assert tp.ir.parse(str(program), constants_of(program)) == program
+    for told, shown in zip(reported(function, sources), dependence(function, sources, False), strict=True):
+        for place, cells in shown.items():
+            assert cells <= told.get(place, set()), place
+        if exactly:
+            assert {p: c for p, c in told.items() if c} == {p: c for p, c in shown.items() if c}
+
+
+class TestAt:
+    @pytest.mark.parametrize(
+        "index",
+        [0, -1, (1, 2), np.s_[:, 0], np.s_[1:3], np.s_[1:3, -1], np.s_[..., 1:], np.s_[-2:, :2], np.s_[2:1], np.s_[:]],
+        ids=str,
+    )
+    def test_set_and_add(self, index):
+        check(lambda x: tp.at(x)[index].set(7.0), X)
+        check(lambda x: tp.at(x)[index].add(7.0), X)
+        check(lambda x: tp.at(x)[index].set(x.sum()), X)
+
+    def test_as_numpy_writes(self):
+        for index, value in ((np.s_[:, 1], V[:1]), (np.s_[1:3], V), (2, V), (np.s_[:, :2], V[:2])):
+            want = X.copy()
+            want[index] = value
+            np.testing.assert_array_equal(tp.trace(lambda x, i=index, v=value: tp.at(x)[i].set(v))(X), want)
+
+    def test_a_column_keeps_the_number_of_rows_open(self):
+        function = tp.trace(lambda x: tp.at(x)[:, 0].set(0.0))
+        assert str(function.ir(X).returns[0].type) == "f64[N,3]"
+
+    def test_another_array_flows_in(self):
+        check(lambda x, v: tp.at(x)[1].set(v), X, V)
+
+    def test_masks(self):
+        check(lambda x: tp.at(x)[x > 0].set(-1.0), X, exactly=False)
+        check(lambda x: tp.at(x)[x[:, 0] > 0].set(V), X, exactly=False)
+        check(lambda x: tp.at(x)[np.array([True, False, True, False])].add(1.0), X, exactly=False)
+
+    def test_the_dtype_stays(self):
+        assert tp.trace(lambda x: tp.at(x)[0].set(2.7))(np.arange(3)).compute().tolist() == [2, 1, 2]
+
+    def test_plain_arrays_are_copied(self):
+        want = tp.at(X)[0].set(1.0)
+        assert want[0, 0] == 1
+        assert X[0, 0] == -5
+
+    @pytest.mark.parametrize("index", [[0, 2], np.s_[::2], (0, 0, 0)], ids=str)
+    def test_refused(self, index):
+        with pytest.raises(TraceError, match=r"test_ways_out\.py:\d+.*np\.where"):
+            tp.trace(lambda x: tp.at(x)[index].set(0.0))(X)
+
+    def test_out_of_bounds(self):
+        with pytest.raises(IndexError, match="index 4 is out of bounds for axis 0 with size 4"):
+            tp.trace(lambda x: tp.at(x)[4].set(0.0))(X)
+
+    @pytest.mark.parametrize("library", ["jax.numpy", "torch"])
+    def test_other_libraries(self, library):
+        module = pytest.importorskip(library)
+        as_array = getattr(module, "asarray")  # noqa: B009
+        got = tp.trace(lambda x: tp.at(module.sin(x))[1:, 0].set(3.0))(as_array(X.astype("float32")))
+        want = np.sin(X.astype("float32"))
+        want[1:, 0] = 3
+        np.testing.assert_allclose(np.asarray(got), want, rtol=1e-6)
+        assert "x" not in tp.provenance(got).rows(1) or tp.provenance(got).rows(1)["x"].tolist() == [1]
+
+
+class TestCond:
+    def test_both_ways(self):
+        check(lambda x: tp.cond(x.sum() > -1, lambda a: a * 2, lambda a: a - 1, x), X, exactly=False)
+        check(lambda x: tp.cond(x.sum() > 99, lambda a: a * 2, lambda a: a - 1, x), X, exactly=False)
+
+    def test_kinds(self):
+        view = tp.provenance(tp.trace(lambda x: tp.cond(x[0, 0] > 0, lambda a: a * 2, lambda a: a, x))(X))
+        assert view.cells((2, 1), kind="direct")["x"].tolist() == [[2, 1]]
+        assert view.cells((2, 1), kind="control")["x"].tolist() == [[0, 0]]
+
+    def test_structures(self):
+        function = tp.trace(
+            lambda x: tp.cond(x.sum() > 0, lambda a: {"a": a, "b": 1.0}, lambda a: {"a": -a, "b": 2.0}, x)
+        )
+        got = function(X)
+        np.testing.assert_array_equal(got["a"], X * (1 if X.sum() > 0 else -1))
+        assert float(got["b"]) == 1 + (X.sum() <= 0)
+
+    def test_outside_a_trace_one_of_them_runs(self):
+        assert tp.cond(True, lambda: 1, lambda: 1 / 0) == 1
+
+    @pytest.mark.parametrize(
+        ("function", "message"),
+        [
+            (lambda x: tp.cond(x > 0, np.abs, np.negative, x), "single boolean.*np.where"),
+            (lambda x: tp.cond(x.sum(), np.abs, np.negative, x), "single boolean"),
+            (lambda x: tp.cond(x.sum() > 0, lambda a: a, lambda a: (a, a), x), "branches of tp.cond"),
+            (lambda x: tp.cond(x.sum() > 0, lambda a: a, lambda a: a[0], x), "give shapes"),
+        ],
+    )
+    def test_refused(self, function, message):
+        with pytest.raises(TraceError, match=message):
+            tp.trace(function)(X)
+
+    @pytest.mark.parametrize("library", ["jax.numpy", "torch"])
+    def test_other_libraries(self, library):
+        module = pytest.importorskip(library)
+        function = tp.trace(lambda x: tp.cond(module.sum(x) > 0, lambda a: a * 2, lambda a: a - 1, x))
+        for sign in (1, -1):
+            x = module.asarray(np.ones((2, 2), "float32") * sign)
+            np.testing.assert_allclose(np.asarray(function(x)), np.asarray(x) * 2 if sign > 0 else np.asarray(x) - 1)
+
+
+class TestRandom:
+    def test_the_same_in_every_run_and_as_plain(self):
+        def function(x):
+            rng = tp.random(5)
+            noisy = x + rng.normal(size=3) + rng.uniform(1, 2) + rng.integers(4, size=(4, 1))
+            return rng.permutation(noisy), rng.choice(x, 2), x[rng.permutation(4)]
+
+        traced = tp.trace(function)
+        for got, again, plain in zip(traced(X), traced(X), function(X), strict=True):
+            np.testing.assert_array_equal(got, again)
+            np.testing.assert_array_equal(got, plain)
+
+    def test_draws_differ(self):
+        rng = tp.random(0)
+        assert rng.normal() != rng.normal()
+        assert tp.random(0).normal() != tp.random(1).normal()
+
+    def test_rows_keep_their_identity_whatever_their_number(self):
+        function = tp.trace(lambda x: tp.random(1).permutation(x))
+        program = function.ir(X)
+        assert str(program.returns[0].type) == "f64[N,3]"
+        assert tp.ir.parse(str(program)) == program
+        for rows in (4, 3, 40):
+            x = np.arange(rows * 2.0).reshape(rows, 2)
+            got = function(x)
+            view = tp.provenance(got)
+            order = [int(view.rows(i)["x"][0]) for i in range(rows)]
+            assert sorted(order) == list(range(rows))
+            np.testing.assert_array_equal(got, x[order])
+
+    def test_tables(self):
+        pl = pytest.importorskip("polars")
+        table = pl.DataFrame({"a": [1, 2, 3, 4]})
+        got = tp.trace(lambda t: tp.random(3).permutation(t))(table)
+        assert sorted(got.compute()["a"]) == [1, 2, 3, 4]
+        assert tp.provenance(got).rows(0)["t"].tolist() == [got.compute()["a"][0] - 1]
+
+    @pytest.mark.parametrize("seed", [-1, 1.5, None, True])
+    def test_a_seed_is_a_number(self, seed):
+        with pytest.raises(TraceError, match="a seed is an integer from 0 up"):
+            tp.random(seed)
+
+
+def smooth(x, width=3):
+    return np.convolve(np.asarray(x), np.ones(width) / width, "valid")
+
+
+class TestRegisteredRules:
+    def test_values_and_lineage(self):
+        smoothed = tp.register_rule(smooth, "(i) <- %x[i..i+3]", check=True)
+        check(lambda x: smoothed(x) * 2, np.arange(7.0))
+        np.testing.assert_array_equal(smoothed(np.arange(7.0)), smooth(np.arange(7.0)))
+
+    def test_options_go_to_the_function(self):
+        smoothed = tp.register_rule(smooth, "(i) <- %x[i..i+2]", check=True)
+        np.testing.assert_array_equal(
+            tp.trace(lambda x: smoothed(x, width=2))(np.arange(5.0)), smooth(np.arange(5.0), 2)
+        )
+
+    def test_two_arrays_and_control(self):
+        def pick(values, keep):
+            return np.where(np.asarray(keep) > 0, np.asarray(values)[::-1], 0.0)
+
+        picked = tp.register_rule(pick, "(i) <- %values[3-i], control %keep[i]", check=True)
+        view = tp.provenance(tp.trace(lambda values, keep: picked(values, keep))(np.arange(4.0), np.ones(4)))
+        assert view.rows(0)["values"].tolist() == [3]
+        assert view.rows(0, kind="control")["keep"].tolist() == [0]
+
+    def test_functions_of_numpy_under_their_own_name(self):
+        tp.register_rule(np.unwrap, "(i) <- %p[0..i+1]", check=True)
+        got = tp.trace(lambda x: np.unwrap(x))(np.array([0.0, 4.0, 9.0]))
+        np.testing.assert_array_equal(got, np.unwrap([0.0, 4.0, 9.0]))
+        assert tp.provenance(got).rows(1, "any")["x"].tolist() == [0, 1]
+
+    @pytest.mark.parametrize(
+        ("rule", "message"),
+        [
+            ("(i) <- %x[i..i+2]", r"is wrong at test_ways_out\.py:\d+: result cell \(0,\) changed with cell \(2,\)"),
+            ("(i) <- %x[i, j]", "does not fit"),
+            ("(i <- %x[i]", "does not fit"),
+            ("(i) <- %y[i]", "names none of the parameters: %x, %width"),
+            ("everything", "a rule reads such as"),
+        ],
+    )
+    def test_refused(self, rule, message):
+        with pytest.raises(TraceError, match=message):
+            tp.trace(lambda x: tp.register_rule(smooth, rule, check=True)(x))(np.arange(6.0))

@@ -1,0 +1,153 @@
+"""Values with some cells replaced: what a write in place is in a traced function."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import TraceError
+from traceprop.ir.location import user_location
+from traceprop.ir.opset import broadcast
+from traceprop.tracing import numpy as front
+from traceprop.tracing.indexing import builtins_slice
+from traceprop.tracing.lazy import Lazy, emit
+from traceprop.tracing.worlds import world_of_value
+
+
+class At:
+    """`tp.at(x)`: index it, then `.set(v)` or `.add(v)`."""
+
+    def __init__(self, x: Any) -> None:
+        self._x = x
+
+    def __getitem__(self, index: Any) -> Update:
+        return Update(self._x, index)
+
+
+class Update:
+    """Cells of a value, to be replaced."""
+
+    def __init__(self, x: Any, index: Any) -> None:
+        self._x = x
+        self._index = index
+
+    def set(self, v: Any) -> Any:
+        """The value with `v` in these cells, broadcast to them; all else as it was."""
+        return _updated(self._x, self._index, lambda _: v)
+
+    def add(self, v: Any) -> Any:
+        """The value with `v` added to these cells."""
+        return _updated(self._x, self._index, lambda old: old + v)
+
+
+def at(x: Any) -> At:
+    """`tp.at(x)[index].set(v)` is `x` with `v` at `index`: instead of `x[index] = v` in a traced function.
+
+    The index: numbers, slices of step 1, `...`, or one boolean mask over the first axes. Cells outside the index keep
+    their own lineage alone, and cells inside have that of `v`; under a mask that the data decides a cell has both, as
+    with `np.where`. Plain arrays are copied. JAX arrays go to their own `.at`.
+
+        tp.at(x)[:, 0].set(0.0)
+        tp.at(x)[np.isnan(x)].set(x.mean())
+
+    Raises `TraceError` for other indices: write those as `np.where(condition, v, x)`.
+    """
+    return At(x)
+
+
+def _updated(x: Any, index: Any, new: Callable[[Any], Any]) -> Any:
+    world = world_of_value(x)
+    if world == "jax":
+        return x.at[index].set(new(x[index]))
+    if world == "torch":
+        x, before = x.clone(), x
+        x[index] = new(before[index])
+        return x
+    items = list(index) if isinstance(index, tuple) else [index]
+    if not isinstance(x, Lazy):
+        value = None if any(isinstance(item, Lazy) for item in items) else new(np.asarray(x)[index])
+        if value is None or isinstance(value, Lazy):
+            raise TraceError(
+                f"tp.at(x) at {user_location() or 'an unknown line'}: x is a plain array, and the cells to set are traced; make "
+                "x an argument of the traced function, or use np.where(condition, v, x)"
+            )
+        result = np.array(x)
+        result[index] = value
+        return result
+    if len(items) == 1 and _is_mask(items[0]):
+        return _masked(x, items[0], new)
+    items = _written_out(items, x.ndim)
+    ranges = [_range(x, axis, item) for axis, item in enumerate(items)]
+    old = x[tuple(items)]
+    value = new(old)
+    if not isinstance(value, Lazy):
+        value = front.constant_like(np.asarray(value, x.dtype), x)
+    value = emit(broadcast, [value.astype(x.dtype)], {"shape": old.type.dims})
+    numbers = tuple(axis for axis, item in enumerate(items) if not isinstance(item, builtins_slice))
+    return _pasted(x, ranges, np.expand_dims(value, numbers) if numbers else value, 0)
+
+
+def _written_out(items: list[Any], rank: int) -> list[Any]:
+    """One number or slice per axis."""
+    if any(item is Ellipsis for item in items):
+        k = next(k for k, item in enumerate(items) if item is Ellipsis)
+        items = [*items[:k], *[builtins_slice(None)] * (rank - len(items) + 1), *items[k + 1 :]]
+    items = [*items, *[builtins_slice(None)] * (rank - len(items))]
+    if len(items) > rank or not all(map(_is_basic, items)):
+        raise TraceError(
+            f"tp.at(x)[…] at {user_location() or 'an unknown line'} takes numbers, slices of step 1 or one boolean mask for an x "
+            f"of {rank} axes; write other updates as np.where(condition, new, x)"
+        )
+    return items
+
+
+def _range(x: Any, axis: int, item: Any) -> tuple[int, int, int] | None:
+    """First position, the one behind the last, and the axis' size; None for all of it. A number is written in."""
+    if isinstance(item, builtins_slice) and item.start is None and item.stop is None:
+        return None
+    size = operator.index(x.shape[axis])
+    if isinstance(item, builtins_slice):
+        start, stop, _ = item.indices(size)
+        return start, max(start, stop), size
+    if not -size <= item < size:
+        raise IndexError(f"index {item} is out of bounds for axis {axis} with size {size} at {user_location()}")
+    return item % size, item % size + 1, size
+
+
+def _pasted(x: Any, ranges: list[tuple[int, int, int] | None], value: Any, axis: int) -> Any:
+    """The value amid what of `x` lies around it, axis by axis."""
+    while axis < len(ranges) and ranges[axis] is None:
+        axis += 1
+    if axis == len(ranges):
+        return value
+    start, stop, size = ranges[axis] or (0, 0, 0)
+    lead = (builtins_slice(None),) * axis
+    middle = _pasted(x[(*lead, builtins_slice(start, stop))], ranges, value, axis + 1)
+    before = [x[(*lead, builtins_slice(0, start))]] if start else []
+    after = [x[(*lead, builtins_slice(stop, size))]] if stop < size else []
+    return np.concatenate([*before, middle, *after], axis=axis) if before or after else middle
+
+
+def _is_mask(item: Any) -> bool:
+    array = np.asarray(item) if isinstance(item, list) else item
+    return isinstance(array, (Lazy, np.ndarray)) and array.dtype.kind == "b"  # type: ignore[attr-defined]
+
+
+def _is_basic(item: Any) -> bool:
+    if isinstance(item, builtins_slice):
+        return item.step in (None, 1)
+    return isinstance(item, (int, np.integer)) and not isinstance(item, bool)
+
+
+def _masked(x: Any, mask: Any, new: Any) -> Any:
+    value = new(x)
+    if np.ndim(value) > max(x.ndim - np.ndim(mask), 0) and np.shape(value) != np.shape(x):
+        raise TraceError(
+            f"tp.at(x)[mask].set(v) at {user_location() or 'an unknown line'} takes one value for all cells (or one row for all "
+            f"rows), not {np.ndim(value)} axes; use np.where(mask, v, x) with a v of x's shape"
+        )
+    wide = mask if np.ndim(mask) == x.ndim else np.reshape(mask, (*np.shape(mask), *(1,) * (x.ndim - np.ndim(mask))))
+    return np.where(wide, value, x).astype(x.dtype)
