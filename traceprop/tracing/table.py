@@ -97,11 +97,13 @@ class Table(Lazy):
         return emit(gather, [self, indexing.positions(whole)], {"axis": 0, "non_null": subset is None}, "table.take")
 
     def assign(self, **columns: Any) -> Table:
-        """With more columns, or others under old names: arrays of one axis, one cell per row."""
-        old = [field.name for field in self.type.fields if field.name not in columns]
-        kept = self if len(old) == len(self.type.fields) else self.select(old)
-        arrays = [value if isinstance(value, Lazy) else np.asarray(value) for value in columns.values()]
-        return emit(concat, [kept, *arrays], {"axis": 1, "names": tuple(columns)}, "table.with_columns")
+        """With more columns at the end, or others in place of old ones: arrays of one axis, one cell per row."""
+        arrays = {name: value if isinstance(value, Lazy) else np.asarray(value) for name, value in columns.items()}
+        have = self._field_names()
+        old = {name: emit_columns([array], [name]) for name, array in arrays.items() if name in have}
+        new = [name for name in arrays if name not in have]
+        kept = table_columns.replaced(self, old) if old else self
+        return emit_columns([kept, *(arrays[name] for name in new)], new) if new else kept
 
     def sort(self, by: str | Sequence[str], descending: bool = False) -> Table:
         """The rows in order of some columns, the first before the others; equal ones stay in order, nulls and NaN come last."""
@@ -270,6 +272,11 @@ class Table(Lazy):
                     f"there is no column {name!r} at {user_location() or 'an unknown line'}; {meant}{table} "
                     f"{f'({self.source_id!r}) ' if self.source_id else ''}has {', '.join(have)}"
                 )
+
+
+def emit_columns(parts: Sequence[Any], names: Sequence[builtins.str]) -> Table:
+    """Tables and arrays side by side, as one table; the arrays take `names` in order."""
+    return emit(concat, parts, {"axis": 1, "names": tuple(names)}, "table.with_columns")
 
 
 def concat_tables(values: Sequence[Any]) -> Any:
