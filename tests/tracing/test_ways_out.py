@@ -6,38 +6,11 @@ import numpy as np
 import pytest
 
 import traceprop as tp
-from tests.lineage.test_exact import dependence
+from tests.lineage.oracle import check
 from traceprop.errors import TraceError
-from traceprop.ir import constants_of
 
 X = np.arange(12.0).reshape(4, 3) - 5
 V = np.array([10.0, 20.0, 30.0])
-
-
-def reported(function, sources):
-    """Per source and result cell, the source cells that lineage names."""
-    result = tp.trace(function)(*sources)
-    view = tp.provenance(result)
-    assert view.exact
-    names = [f"{name}" for name in function.__code__.co_varnames[: len(sources)]]
-    cells = {place: view.cells(place) for place in np.ndindex(np.asarray(result).shape)}
-    return [
-        {place: {tuple(c) for c in found.get(name, np.empty((0, 0))).tolist()} for place, found in cells.items()}
-        for name in names
-    ]
-
-
-def check(function, *sources, exactly=True):
-    """Values as plain, text reads back, and lineage as perturbation shows it."""
-    traced = tp.trace(function)
-    np.testing.assert_array_equal(traced(*sources), function(*sources))
-    program = traced.ir(*sources)
-    assert tp.ir.parse(str(program), constants_of(program)) == program
-    for told, shown in zip(reported(function, sources), dependence(function, sources, False), strict=True):
-        for place, cells in shown.items():
-            assert cells <= told.get(place, set()), place
-        if exactly:
-            assert {p: c for p, c in told.items() if c} == {p: c for p, c in shown.items() if c}
 
 
 class TestAt:

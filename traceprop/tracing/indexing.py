@@ -9,9 +9,9 @@ import numpy as np
 
 from traceprop.errors import TraceError, TypeRuleError
 from traceprop.ir import ArrayType, Dim
-from traceprop.ir.expr import symbols_of
+from traceprop.ir.expr import product, symbols_of
 from traceprop.ir.location import user_location
-from traceprop.ir.opset import filter, gather, slice
+from traceprop.ir.opset import filter, gather, reshape, slice
 from traceprop.tracing.lazy import Lazy, emit, fresh_symbol
 from traceprop.tracing.opaque import opaque_call
 from traceprop.tracing.trace import Size, active_trace
@@ -24,6 +24,12 @@ def getitem(x: Any, index: Any) -> Any:
     advanced = [k for k, item in enumerate(items) if _is_array(item)]
     if not advanced:
         return _basic(x, items)
+    if len(advanced) == 1 and len(items) == 1 and _is_wide_mask(items[0]):
+        return _by_wide_mask(x, items[0])
+    if len(advanced) == len(items) == 2 and not any(map(_is_boolean, items)) and not isinstance(items[1], Lazy):
+        found = _by_two(x, *items)
+        if found is not None:
+            return found
     if len(advanced) > 1 or _is_wide_mask(items[advanced[0]]):
         return opaque_call(operator.getitem, "numpy.getitem", (x, tuple(items)), {})
     (position,) = advanced
@@ -54,6 +60,41 @@ def _is_wide_mask(item: Any) -> bool:
     """Whether an index is a boolean array over more than one axis."""
     array = item if isinstance(item, Lazy) else np.asarray(item)
     return array.dtype == bool and array.ndim > 1  # type: ignore[attr-defined]
+
+
+def _is_boolean(item: Any) -> bool:
+    return bool((item if isinstance(item, Lazy) else np.asarray(item)).dtype == bool)  # type: ignore[attr-defined]
+
+
+def _by_wide_mask(x: Any, mask: Any) -> Any:
+    """x[mask] for a mask over the first axes: those axes as one, and of that the positions."""
+    mask = mask if isinstance(mask, Lazy) else np.asarray(mask)
+    dims = x.type.dims
+    if mask.ndim > len(dims):
+        raise IndexError(f"too many indices at {user_location()}: the mask has {mask.ndim} axes, the array {len(dims)}")
+    for axis in range(1, mask.ndim):
+        check_mask(x, np.moveaxis(mask, axis, 0), axis)
+    check_mask(x, mask, 0)
+    if not isinstance(mask, Lazy) and not all(isinstance(dim, int) for dim in dims[: mask.ndim]):
+        trace = active_trace()
+        for dim in dims[: mask.ndim]:
+            if trace is not None:
+                trace.number(dim, "a mask from outside")
+    flat = emit(reshape, [x], {"shape": (product(dims[: mask.ndim]), *dims[mask.ndim :])})
+    return take(flat, np.ravel(mask), 0)
+
+
+def _by_two(x: Any, rows: Any, columns: Any) -> Any:
+    """x[rows, columns] for plain columns: the first two axes as one. None where that cannot be said."""
+    width = x.type.dims[1] if len(x.type.dims) > 1 else None
+    columns = np.asarray(columns)
+    if not isinstance(width, int) or columns.dtype.kind not in "iu":
+        return None
+    if columns.size and (columns.min() < -width or columns.max() >= width):
+        raise IndexError(f"index out of bounds for axis 1 with size {width} at {user_location()}")
+    rows = rows if isinstance(rows, Lazy) else np.asarray(rows)
+    flat = emit(reshape, [x], {"shape": (product(x.type.dims[:2]), *x.type.dims[2:])})
+    return take(flat, rows * width + np.where(columns < 0, columns + width, columns), 0)
 
 
 def _expanded(items: list[Any], x: Any) -> list[Any]:

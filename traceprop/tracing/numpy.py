@@ -16,6 +16,8 @@ from traceprop.ir.opset import broadcast, concat, contract, elementwise, gather,
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.tracing import indexing
 from traceprop.tracing.lazy import Lazy, emit
+from traceprop.tracing.numpy_composed import FUNCTIONS as COMPOSED
+from traceprop.tracing.numpy_composed import WHOLE, NoRule, explicit
 from traceprop.tracing.opaque import opaque_call
 from traceprop.tracing.registered import call as call_registered
 from traceprop.tracing.registered import rule_of
@@ -33,10 +35,6 @@ ELEMENTWISE = "clip nan_to_num real imag round around isclose angle sinc i0".spl
 STRING_COMPARISONS = "equal not_equal less less_equal greater greater_equal".split()
 
 
-class NoRule(Exception):
-    """Raised by a family for a case that its rule doesn't cover; the function is then traced as `opaque`."""
-
-
 def function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`__array_function__`: the op that a NumPy function is; `opaque`, with a warning, for one without a rule."""
     name = getattr(func, "__name__", str(func))
@@ -52,7 +50,7 @@ def function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     except NoRule:
         pass
     module = getattr(func, "__module__", None) or "numpy"
-    return opaque_call(func, f"{module}.{name}", args, kwargs)
+    return opaque_call(func, f"{module}.{name}", args, kwargs, whole=func in WHOLE)
 
 
 def ufunc(func: np.ufunc, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
@@ -300,7 +298,7 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
 
 def _where(condition: Any, *choices: Any) -> Any:
     if not choices:
-        return (indexing.positions(condition),)
+        return np.nonzero(condition)
     return apply(np.where, "numpy.where", (condition, *choices), {}, control=(0,))
 
 
@@ -508,14 +506,33 @@ def _outer(a: Any, b: Any, out: Any = None) -> Any:
 
 
 def _einsum(subscripts: str, *operands: Any, **options: Any) -> Any:
-    if not isinstance(subscripts, str) or "." in subscripts or "->" not in subscripts:
+    if not isinstance(subscripts, str):
         raise NoRule
-    return _contract("numpy.einsum", subscripts.replace(" ", ""), *operands)
+    subscripts = explicit(subscripts, [_rank(x) for x in operands])
+    left, _, result = subscripts.partition("->")
+    if any(term.count(c) > 1 and c not in result for term in left.split(",") for c in term):
+        raise NoRule  # a sum along a diagonal, which no range of an axis says
+    return _contract("numpy.einsum", subscripts, *operands)
 
 
 def _contract(payload: str, spec: str, *operands: Any) -> Any:
     dtype = dtype_name(np.result_type(*(_sample(x).dtype if not np.isscalar(x) else x for x in operands)))
     return emit(contract, [_lazy(x) for x in operands], {"spec": spec}, payload, dtype)
+
+
+def _composed(func: Any, handler: Handler) -> Handler:
+    """The composition; where one of this module's own covers less, that one first."""
+    own = {np.nonzero: _nonzero}.get(func)
+
+    def both(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except NoRule:
+            if own is None:
+                raise
+            return own(*args, **kwargs)
+
+    return both
 
 
 _FUNCTIONS: dict[Any, Handler] = {
@@ -536,6 +553,7 @@ _FUNCTIONS: dict[Any, Handler] = {
     np.size: lambda a, axis=None: a.size if axis is None else a.shape[axis],
     np.take: _take, np.argsort: _argsort, np.sort: _sort, np.flatnonzero: _flatnonzero, np.nonzero: _nonzero,
     np.dot: _dot, np.outer: _outer, np.einsum: _einsum,
+    **{func: _composed(func, handler) for func, handler in COMPOSED.items()},
 }  # fmt: skip
 
 PAYLOADS = frozenset(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import TraceError
-from traceprop.ir import ArrayType, Dim
+from traceprop.ir import ArrayType, Dim, GivenMap
+from traceprop.ir.given_map import every_cell
 from traceprop.ir.location import user_location
 from traceprop.ir.opset import opaque
 from traceprop.ir.types import dtype_name, numpy_dtype
@@ -19,8 +20,12 @@ from traceprop.tracing.structure import flatten, rebuild
 from traceprop.tracing.trace import active_trace
 
 
-def opaque_call(function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def opaque_call(
+    function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any], whole: bool = False
+) -> Any:
     """An `opaque` op per result, with a warning that names the function and the user's line.
+
+    `whole`: every cell of arrays of up to two axes is known to matter to every result cell, so there is nothing to warn of.
 
     Shapes and dtypes are those that the function gives on made-up numbers of the operands' sizes; a dim that differs
     between two such tries is left to the run. The trace becomes one for these sizes.
@@ -40,7 +45,10 @@ def opaque_call(function: Callable[..., Any], name: str, args: tuple[Any, ...], 
         Exception
     ):  # equal numbers show sizes that hang on distinct ones; not every function takes them
         tries.append(_tried(function, given, operands, shapes, _equal))
-    _warn(name)
+    whole = whole and all(operand.value.rank <= 2 for operand in operands)
+    rule = GivenMap(every_cell([operand.value for operand in operands])) if whole else None
+    if rule is None:
+        _warn(name)
 
     def result(position: int | None, found: list[np.ndarray]) -> Any:
         dims = _dims(name, found)
@@ -59,7 +67,7 @@ def opaque_call(function: Callable[..., Any], name: str, args: tuple[Any, ...], 
             return array
 
         attrs: dict[str, Any] = {"shape": dims} if position is None else {"shape": dims, "result": position}
-        return emit(opaque, operands, attrs, name, dtype_name(found[0].dtype), native=native)
+        return emit(opaque, operands, attrs, name, dtype_name(found[0].dtype), native=native, rule=rule)
 
     if len(tries[0]) == 1 and not tries[0].several:
         return result(None, [found[0] for found in tries])
