@@ -39,8 +39,10 @@ def others(array: np.ndarray, cell: tuple[int, ...]) -> list[Any]:
     return [v for v in (array[cell] + 1, array[cell] - 2, 100, -100, 0) if v != array[cell]]
 
 
-def changed(program: RandomProgram, k: int, cell: tuple[int, ...], position: int, base: np.ndarray) -> Cells:
-    """Cells of a returned value that some change of one source cell changes; all of a row where rows come or go."""
+def changed(
+    program: RandomProgram, k: int, cell: tuple[int, ...], position: int, base: np.ndarray, vanished: bool = True
+) -> Cells:
+    """Cells of a returned value that some change of one source cell changes; all of a row where rows go (`vanished`)."""
     found: Cells = set()
     for value in others(program.sources[k], cell):
         sources = [array.copy() for array in program.sources]
@@ -53,7 +55,7 @@ def changed(program: RandomProgram, k: int, cell: tuple[int, ...], position: int
             if again.ndim != base.ndim:
                 continue
             both = tuple(slice(0, min(n, m)) for n, m in zip(again.shape, base.shape, strict=True))
-            gone = np.ones(base.shape, dtype=bool)
+            gone = np.full(base.shape, vanished)
             gone[both] = ~((again[both] == base[both]) | ((again[both] != again[both]) & (base[both] != base[both])))
             found |= set(map(tuple, np.argwhere(gone).tolist()))
             continue
@@ -62,8 +64,11 @@ def changed(program: RandomProgram, k: int, cell: tuple[int, ...], position: int
     return found
 
 
-def check_sound(program: RandomProgram, results: tuple[Any, ...], ids: list[str]) -> None:
-    """Every result cell that some perturbation changes reports the perturbed cell."""
+def check_sound(program: RandomProgram, results: tuple[Any, ...], ids: list[str], vanished: bool = True) -> None:
+    """Every result cell that some perturbation changes reports the perturbed cell.
+
+    Not `vanished`: a cell counts if its value changes, and not for being gone, since constants depend on nothing.
+    """
     base = program.plain()
     for position, lazy in enumerate(results):
         if not hasattr(lazy, "value") or not base[position].size:
@@ -72,7 +77,7 @@ def check_sound(program: RandomProgram, results: tuple[Any, ...], ids: list[str]
         reported = {cell: cells_of(view, cell) for cell in np.ndindex(base[position].shape)}
         for k, source in enumerate(program.sources):
             for cell in np.ndindex(source.shape):
-                for hit in changed(program, k, cell, position, base[position]):
+                for hit in changed(program, k, cell, position, base[position], vanished):
                     assert cell in reported[hit].get(ids[k], set()), (position, hit, ids[k], cell)
 
 

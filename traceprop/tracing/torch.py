@@ -9,8 +9,10 @@ constants.
 from __future__ import annotations
 
 import functools
+import logging
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +36,8 @@ from traceprop.tracing.structure import flatten, rebuild
 from traceprop.tracing.trace import Retrace
 
 _aten = torch.ops.aten
+_NEW_SHAPES = ("aten::squeeze_", "aten::unsqueeze_")
+"""In-place calls that write to no cell: what is read later reads their result."""
 _BRANCHES = (_aten._local_scalar_dense.default, _aten.equal.default)
 
 
@@ -62,7 +66,7 @@ def trace(
     shapes = ShapeEnv(duck_shape=False)
     rows: dict[str, Any] = {}
     fake = FakeTensorMode(shape_env=shapes, allow_non_fake_inputs=True)
-    with fake, torch.no_grad():
+    with _quiet(), fake, torch.no_grad():
         tensors = [
             torch.empty([_size(dim, rows, shapes, hints) for dim in param.type.dims], dtype=_torch_dtype(param))
             for param in params
@@ -126,6 +130,18 @@ def _settle(shapes: ShapeEnv, graph: Graph) -> None:
         raise Retrace(replaced or {name: graph.hints[name] for name in equal})
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Calls that fail on symbols are traced again with numbers: nothing that a user needs to read about in a log."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before = log.disabled
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
 def _is_leaf(value: Any) -> bool:
     return not isinstance(value, (tuple, list, dict))
 
@@ -182,7 +198,12 @@ class _Lines(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags and not _draws_nothing(func, args, kwargs):
             raise TraceError(
                 f"random numbers by {func} at {where}: a traced function gives the same result each time; draw them outside "
-                "and pass them in, or put the module in eval mode"
+                "and pass them in, or put the module in eval mode (module.eval())"
+            )
+        if "batch_norm" in func._schema.name and _updates_statistics(func, args, kwargs):
+            raise TraceError(
+                f"batch normalisation in training mode at {where}: each call would change its running mean and variance; put the "
+                "module in eval mode (module.eval())"
             )
         result = func(*args, **kwargs)
         mode = get_proxy_mode()
@@ -192,6 +213,11 @@ class _Lines(TorchDispatchMode):
                     break
                 self.lines[node] = here
         return result
+
+
+def _updates_statistics(func: Any, args: Any, kwargs: Any) -> bool:
+    given = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)} | kwargs
+    return given.get("running_mean") is not None and bool(given.get("training", given.get("train", False)))
 
 
 def _draws_nothing(func: Any, args: Any, kwargs: Any) -> bool:
@@ -227,7 +253,9 @@ def _convert(
         elif node.target is _aten.size.default:
             env[node] = [graph.dim(size) for size in node.meta["val"]]
         elif isinstance(node.target, torch._ops.OpOverload):
-            if node.target._schema.is_mutable:  # readers of what it writes to would lose lineage
+            if (
+                node.target._schema.is_mutable and node.target._schema.name not in _NEW_SHAPES
+            ):  # readers of what it writes to would lose lineage
                 raise TraceError(
                     f"{node.target} at {graph.location or 'an unknown line'} writes in place, inside PyTorch, where it is not "
                     "seen as a new value; compute this step outside the traced function and pass it in"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from traceprop.ir import ArrayType, Dim, Expr, Op, Value
+from traceprop.ir.expr import evaluate
 from traceprop.ir.given_map import GivenMap
 from traceprop.ir.ops import OpDef
 from traceprop.ir.opset import broadcast, gather, opaque, reshape, slice
@@ -17,6 +18,7 @@ from traceprop.tracing.aten.graph import TORCH_DTYPES, Graph, NoRule, Sized, dty
 ALL = (None, None, None)
 _RESERVED = {
     "size", "shape", "axis", "axes", "index", "control", "spread", "family", "along", "spec", "names", "keepdims",
+    "self", "definition", "operands", "native", "name", "rule",
 }  # fmt: skip
 _NOT_SHOWN = {"layout", "device", "pin_memory", "memory_format", "non_blocking", "implicit"}
 
@@ -45,10 +47,12 @@ def _printable(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _filled(value: Any, given: Iterator[Any]) -> Any:
+def _filled(value: Any, given: Iterator[Any], sizes: Mapping[str, int]) -> Any:
     if isinstance(value, Value):
         return next(given)
-    return [_filled(v, given) for v in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, Expr):
+        return int(evaluate(value, sizes))
+    return [_filled(v, given, sizes) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 class Aten:
@@ -96,10 +100,20 @@ class Aten:
 
     def native(self, *tensors: Any) -> Any:
         """The call itself, over tensors in place of the values."""
-        given = iter(tensors)
-        args = [_filled(value, given) for value in self.args]
-        kwargs = {key: _filled(value, given) for key, value in self.kwargs.items()}
+        return self._native(*tensors, {})
+
+    def _native(self, *given: Any) -> Any:
+        *tensors, sizes = given
+        filled = iter(tensors)
+        args = [_filled(value, filled, sizes) for value in self.args]
+        kwargs = {key: _filled(value, filled, sizes) for key, value in self.kwargs.items()}
         return self.func(*args, **kwargs)
+
+    def sized(self, pick: int | None = None) -> Callable[..., Any]:
+        """The call itself, sizes that the data decides among its arguments; or one of its results."""
+        if not self.sizes:
+            return self.native if pick is None else lambda *tensors: self.native(*tensors)[pick]
+        return Sized(lambda *given: self._native(*given) if pick is None else self._native(*given)[pick], self.sizes)
 
     def scalars(self, *left_out: str) -> dict[str, Any]:
         """The arguments that are no tensors and not left at their defaults, as attributes."""
@@ -165,6 +179,8 @@ class Aten:
     def reshaped(self, x: Value, shape: Sequence[Dim]) -> Value:
         """`x` in another shape; a view of PyTorch's asks for a memory layout that the data may not have."""
         shape = tuple(shape)
+        while x.op is not None and x.op.definition is reshape:
+            x = x.op.operands[0]
         if x.type.dims == shape:
             return x
         free = [dim if isinstance(dim, int) else -1 for dim in shape]

@@ -53,9 +53,17 @@ def values(a: Aten) -> Any:
         "has no lineage rule: every cell of its result is taken to depend on every cell of its operands, and view.exact is "
         "False",
     )
-    return a.results(lambda out, n, native: a.emit(
-        opaque, None, native, dtype=out.dtype, shape=out.dims, **a.scalars(), **n
-    ))  # fmt: skip
+    if not a.several:
+        return _unknown(a, a.out, {})
+    return tuple(_unknown(a, out, {"result": k}) for k, out in enumerate(a.out))
+
+
+def _unknown(a: Aten, out: Any, which: dict[str, int]) -> Any:
+    if not isinstance(out, torch.Tensor):
+        return out
+    type = a.graph.type(out)
+    attrs: dict[str, Any] = {"shape": type.dims, **a.scalars(), **which}
+    return a.emit(opaque, None, a.sized(which.get("result")), dtype=type.dtype, **attrs)
 
 
 def _fits(a: Aten, found: Any) -> bool:

@@ -13,6 +13,7 @@ from traceprop.ir.expr import product
 from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenMap, GivenRead
 from traceprop.ir.index_map import Full, axes
 from traceprop.ir.opset import elementwise, filter, gather, opaque, sort
+from traceprop.ir.opset.elementwise import broadcast_dims
 from traceprop.tracing.aten.call import Aten
 from traceprop.tracing.aten.graph import NoRule
 from traceprop.tracing.aten.shape import joined
@@ -110,6 +111,14 @@ def _index(a: Aten) -> Value:
     return a.emit(gather, [x, at], lambda t, i: t[(np.s_[:],) * k + (i,)], axis=k)
 
 
+def _masked_select(a: Aten) -> Value:
+    """Both repeated to one shape, and the cells in row-major order where the mask is true."""
+    shape = broadcast_dims(a.x.type.dims, a["mask"].type.dims)
+    cells = a.reshaped(a.spread(a.x, shape), (product(shape),))
+    at = positions(a, a.spread(a["mask"], shape), a.type.dims[0])
+    return a.emit(gather, [cells, at], lambda t, i: t[i], axis=0)
+
+
 def one_index(a: Aten, given: Sequence[Value | None]) -> tuple[Value, Value]:
     """The first tensor and one index of whole numbers for its axes that are indexed, joined to one where there are several."""
     places = [k for k, index in enumerate(given) if index is not None]
@@ -184,6 +193,7 @@ HANDLERS: dict[str, Callable[[Aten], Any]] = {
     "index_select": _index_select,
     "embedding": _embedding,
     "nonzero": _nonzero,
+    "masked_select": _masked_select,
     "repeat_interleave": _repeats,
     **dict.fromkeys(("index", "_unsafe_index"), _index),
     **dict.fromkeys(("bucketize", "searchsorted"), _bucketize),

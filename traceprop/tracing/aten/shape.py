@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from traceprop.ir import Dim, Expr, Value
-from traceprop.ir.expr import maximum, minimum
+from traceprop.ir.expr import maximum, minimum, mod
 from traceprop.ir.given_map import GivenRead
-from traceprop.ir.index_map import Span, axes, axis
-from traceprop.ir.opset import concat, slice, transpose
+from traceprop.ir.index_map import Full, Span, axes, axis
+from traceprop.ir.opset import concat, elementwise, slice, transpose
 from traceprop.tracing.aten.call import ALL, Aten
 from traceprop.tracing.aten.graph import NoRule
 
@@ -150,6 +150,28 @@ def _unfold(a: Aten) -> Any:
     return a.mapped(GivenRead(0, tuple(places)))
 
 
+def _repeat(a: Aten) -> Any:
+    """(i, j) <- %x[i%rows, j%columns]"""
+    times = a["repeats"]
+    if a.sizes:
+        raise NoRule
+    lead = len(times) - a.x.rank
+    places = [
+        0 if size in (0, 1) else axis(lead + k) if times[lead + k] == 1 else mod(axis(lead + k), size)
+        for k, size in enumerate(a.x.type.dims)
+    ]
+    return a.mapped(GivenRead(0, tuple(0 if 0 in times else place for place in places)))
+
+
+def _as_real(a: Aten) -> Any:
+    """Real and imaginary parts as a last axis: (i, j) <- %x[i]"""
+    return a.mapped(GivenRead(0, axes(a.x.rank)))
+
+
+def _as_complex(a: Aten) -> Any:
+    return a.mapped(GivenRead(0, (*axes(a.x.rank)[:-1], Full())))
+
+
 def _slice_scatter(a: Aten) -> Value:
     """%x with a run of cells along an axis replaced: what is before it, the source, what is behind it."""
     x, source = a.tensors
@@ -177,8 +199,9 @@ def _placed(a: Aten, x: Value, source: Value, k: int, start: int, stop: int) -> 
     if start == stop:
         return x
     size = _known(x.type.dims[k])
+    dtype = a.out.dtype
     if source.type.dtype != x.type.dtype:  # type: ignore[union-attr]
-        raise NoRule
+        source = a.emit(elementwise, [source], lambda t: t.to(dtype), "_to_copy")
     parts = [source]
     if start:
         parts.insert(0, a.narrowed(x, k, 0, start))
@@ -189,7 +212,8 @@ def _placed(a: Aten, x: Value, source: Value, k: int, start: int, stop: int) -> 
 
 HANDLERS: dict[str, Callable[[Aten], Any]] = {
     **dict.fromkeys(
-        "view view_copy _unsafe_view reshape _reshape_alias unsqueeze unsqueeze_copy squeeze squeeze_copy".split(),
+        "view view_copy _unsafe_view reshape _reshape_alias unsqueeze unsqueeze_copy squeeze squeeze_copy "
+        "squeeze_ unsqueeze_".split(),
         _reshape,
     ),
     **dict.fromkeys("expand expand_copy".split(), _expand),
@@ -202,6 +226,11 @@ HANDLERS: dict[str, Callable[[Aten], Any]] = {
     **dict.fromkeys("diagonal diagonal_copy".split(), _diagonal),
     **dict.fromkeys("unfold unfold_copy".split(), _unfold),
     "flip": _flip,
+    "repeat": _repeat,
+    "view_as_real": _as_real,
+    "view_as_real_copy": _as_real,
+    "view_as_complex": _as_complex,
+    "view_as_complex_copy": _as_complex,
     "cat": _cat,
     "stack": _stack,
     "constant_pad_nd": _pad,
