@@ -169,9 +169,21 @@ class Program:
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Writes a self-contained page on which clicking an op shows its type, index map and source line."""
-        from traceprop.ir.pictures import to_html
+        from traceprop.ir.page import to_html
 
         to_html(self, path)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the text, in colours."""
+        from traceprop.ir.page import notebook_html
+
+        return notebook_html(self)
+
+    def __rich__(self) -> Any:
+        """In a terminal, printed by rich: the text, in colours."""
+        from traceprop.ir.page import rich_text
+
+        return rich_text(str(self))
 
     def __eq__(self, other: object) -> bool:
         """Equal as texts: same names, types, ops, attributes, maps and locations. Constants compare by content."""

@@ -82,7 +82,15 @@ def dump(
     """
     from traceprop.commands.dump import dump_function
 
-    sys.stdout.write(dump_function(function, arg or [], array or [], na or [], stage, print_after_all))
+    text = dump_function(function, arg or [], array or [], na or [], stage, print_after_all)
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        from traceprop.ir.page import rich_text
+
+        Console(soft_wrap=True).print(rich_text(text), end="")
+    else:
+        sys.stdout.write(text)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from tests.ir.examples import PREPARE, PROGRAMS
 from tests.strategies import programs
 from traceprop.ir import ArrayType, Location, Op, Param, Program, parse
 from traceprop.ir.opset import elementwise
-from traceprop.ir.pictures import html_page
+from traceprop.ir.page import html_page
 
 MERMAID_LINE = re.compile(
     r'flowchart TD|  [pv]\d+\[/?"[^"<>\\]*(<br/>[^"<>\\]*)*"/?\]|  returned\(\["[^"<>\\]*"\]\)|  [pv]\d+ --> (v\d+|returned)'

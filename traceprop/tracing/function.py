@@ -110,7 +110,11 @@ class TracedFunction:
     def history(self, *args: Any, **kwargs: Any) -> list[Stage]:
         """The program for these arguments as traced and behind each pass: `.name`, `.program`, `.ops`, `.seconds`."""
         _, call = self._prepare(args, kwargs)
-        return default_pipeline(call.options["granularity"] is not None, self.passes).history(call.program)
+        stages = default_pipeline(call.options["granularity"] is not None, self.passes).history(call.program)
+        for k, stage in enumerate(stages[1:], 1):
+            if stage.program is not call.program:  # what its page tells of the passes before
+                stage.program.memo["history"] = tuple((each.name, each.program) for each in stages[: k + 1])
+        return stages
 
     def compile(self, *args: Any, **kwargs: Any) -> Any:
         """The `Executable` for these arguments: its program, its generated code; callable on plain values."""
