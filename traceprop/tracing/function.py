@@ -27,7 +27,7 @@ from traceprop.tracing.inputs import abstract, as_input, is_argument, rows_of, s
 from traceprop.tracing.lazy import Lazy, parameter_name
 from traceprop.tracing.purity import closure_key, random_guarded
 from traceprop.tracing.structure import flatten, rebuild
-from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, tracing
+from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, tracing, uncollected
 from traceprop.tracing.worlds import mode_of, world_of
 
 _UNSET: Any = object()
@@ -110,7 +110,8 @@ class TracedFunction:
     def history(self, *args: Any, **kwargs: Any) -> list[Stage]:
         """The program for these arguments as traced and behind each pass: `.name`, `.program`, `.ops`, `.seconds`."""
         _, call = self._prepare(args, kwargs)
-        stages = default_pipeline(call.options["granularity"] is not None, self.passes).history(call.program)
+        with uncollected():
+            stages = default_pipeline(call.options["granularity"] is not None, self.passes).history(call.program)
         for k, stage in enumerate(stages[1:], 1):
             if stage.program is not call.program:  # what its page tells of the passes before
                 stage.program.memo["history"] = tuple((each.name, each.program) for each in stages[: k + 1])
@@ -163,7 +164,8 @@ class TracedFunction:
                 if _fits(traced, inputs):
                     break
             else:
-                traced = self._trace(bound, inputs, world)
+                with uncollected():
+                    traced = self._trace(bound, inputs, world)
                 self._traces.setdefault(key, []).append(traced)
         if sources is not None:
             guard = Guard(sources, traced.program.params, traced.smallest, Surroundings(self.function), world)
