@@ -249,3 +249,12 @@ def test_ranges_behind_a_reshape_answer_alike_both_ways():
     assert back == [[0], [0, 1], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3]]
     for s in range(4):
         assert view.affected_rows("s", [s], "any").tolist() == [i for i in range(6) if s in back[i]]
+
+
+def test_what_decided_that_nothing_is_left_is_its_order():
+    total = tp.trace(lambda x: (x[x > 100].sum(), x[x > 100] * 2))(np.arange(4.0))
+    view = tp.provenance(total[0])
+    assert view.cells((), kind="order")["x"].ravel().tolist() == [0, 1, 2, 3]
+    assert view.cells((), kind="aggregate") == {}
+    assert view.affected_rows("x", [2], kind="any").tolist() == [0]
+    assert tp.provenance(total[1]).affected_rows("x", [2], kind="any").tolist() == []

@@ -113,8 +113,8 @@ def check_consistent(lazy: Any) -> None:
     assert listed == {(s, i, q) for i, found in enumerate(rows["direct"]) for s, qs in found.items() for q in qs}
 
 
-@thorough
-@given(programs(FINITE, max_steps=8, max_cells=40))
+@settings(thorough, max_examples=200)
+@given(programs(FINITE, max_steps=30, max_cells=40))
 def test_traced_is_sound(program):
     check_sound(program, traced(program), [f"given_{k}" for k in range(len(program.sources))])
 

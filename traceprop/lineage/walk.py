@@ -6,17 +6,18 @@ kinds. An op's read turns a state into the same or a weaker one, so along a path
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from traceprop.errors import LineageError
-from traceprop.ir import Kind, Op, Read, Value
+from traceprop.ir import Expr, Full, Kind, Op, Read, Span, Value
+from traceprop.ir.expr import symbols_of
 from traceprop.ir.index_map import carries
 from traceprop.ir.opset import constant
 from traceprop.lineage.reads import Scope, backward, forward
-from traceprop.lineage.region import Region
+from traceprop.lineage.region import Region, everything
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
 
@@ -115,6 +116,7 @@ class _Sizes(dict[str, int]):
 def to_inputs(call: Call, wanted: Mapping[Value, Regions], limit: int) -> dict[int, Regions]:
     """From cells of values back to cells of the inputs, by input number, in states no weaker than `limit`."""
     scope = scope_of(call)
+    deciding = _deciding(call)
     reached: dict[Value, Regions] = {value: dict(regions) for value, regions in wanted.items()}
     for op in reversed(call.program.ops):
         regions = reached.pop(op.result, None)
@@ -125,12 +127,17 @@ def to_inputs(call: Call, wanted: Mapping[Value, Regions], limit: int) -> dict[i
                 next_state = behind(state, read)
                 if next_state.rank <= limit:
                     merge(reached.setdefault(read.operand, {}), next_state, backward(read, region, scope))
+            if ORDER.rank <= limit:
+                for decider in _deciders(read, deciding, scope):
+                    for operand in decider.operands:
+                        merge(reached.setdefault(operand, {}), ORDER, everything(scope.shape(operand)))
     return {k: reached[param] for k, param in enumerate(call.program.params) if reached.get(param)}
 
 
 def to_results(call: Call, given: Mapping[int, Regions], targets: Iterable[Value], limit: int) -> dict[Value, Regions]:
     """From cells of inputs forward to cells of some values of the program."""
     scope = scope_of(call)
+    deciding = _deciding(call)
     reached: dict[Value, Regions] = {call.program.params[k]: dict(regions) for k, regions in given.items()}
     for op in call.program.ops:
         if op.definition.effect:
@@ -141,7 +148,28 @@ def to_results(call: Call, given: Mapping[int, Regions], targets: Iterable[Value
                 if next_state.rank <= limit:
                     found = forward(read, region, scope.shape(op.result), scope)
                     merge(reached.setdefault(op.result, {}), next_state, found)
+            if ORDER.rank <= limit:
+                for decider in _deciders(read, deciding, scope):
+                    if any(reached.get(operand) for operand in decider.operands):
+                        merge(reached.setdefault(op.result, {}), ORDER, everything(scope.shape(op.result)))
     return {value: reached[value] for value in targets if value in reached}
+
+
+def _deciding(call: Call) -> dict[str, Op]:
+    """The ops whose data decides a size, by its symbol."""
+    return {
+        str(op.attrs["size"]): op for op in call.program.ops if op.operands and isinstance(op.attrs.get("size"), Expr)
+    }
+
+
+def _deciders(read: Read, deciding: Mapping[str, Op], scope: Scope) -> Iterator[Op]:
+    """What decided that a read that folds an axis finds nothing there: other data would have put a row in.
+
+    Where there is a row, the rows themselves lead to all that decided.
+    """
+    for place, dim in zip(read.axes, read.operand.type.dims, strict=True):
+        if deciding and isinstance(place, (Full, Span)) and isinstance(dim, Expr) and not scope.number(dim):
+            yield from (deciding[name] for name in symbols_of(dim) if name in deciding)
 
 
 def merge(regions: Regions, state: State, region: Region) -> None:
