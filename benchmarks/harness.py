@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-LIBRARIES = ("numpy", "scipy", "polars", "pandas", "scikit-learn", "torch")
+LIBRARIES = ("numpy", "scipy", "polars", "pandas", "scikit-learn", "torch", "jax")
 
 
 def table(head: list[str], rows: list[list[str]], note: str = "") -> dict[str, Any]:
@@ -66,6 +66,17 @@ def interleaved(plain: Callable[[], object], traced: Callable[[], object], pairs
         "plain_first_seconds": first[0],
         "traced_first_seconds": first[1],
     }
+
+
+def ratio_cells(name: str, times: dict[str, Any]) -> list[str]:
+    """Return what `interleaved` found as cells of a table: name, both times, ratio and its middle half."""
+    return [
+        name,
+        f"{1000 * times['plain_seconds']:.1f} ms",
+        f"{1000 * times['traced_seconds']:.1f} ms",
+        f"{times['median']:.2f}",
+        f"{times['low']:.2f} to {times['high']:.2f}",
+    ]
 
 
 def processor() -> str:

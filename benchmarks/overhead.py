@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import interleaved, table
+from benchmarks.harness import interleaved, ratio_cells, table
 
 
 def main(quick: bool = False) -> dict[str, Any]:
@@ -28,14 +28,7 @@ def main(quick: bool = False) -> dict[str, Any]:
             for step, (plain, traced) in pipelines(north, south).items()
         }
     rows = [
-        [
-            name,
-            f"{1000 * times['plain_seconds']:.1f} ms",
-            f"{1000 * times['traced_seconds']:.1f} ms",
-            f"{times['median']:.2f}",
-            f"{times['low']:.2f} to {times['high']:.2f}",
-            f"{1000 * times['traced_first_seconds']:.0f} ms",
-        ]
+        [*ratio_cells(name, times), f"{1000 * times['traced_first_seconds']:.0f} ms"]
         for name, times in measured.items()
     ]
     head = ["pipeline", "pandas", "traceprop", "ratio", "middle half of ratios", "first traced call"]

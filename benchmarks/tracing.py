@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import interleaved, table
+from benchmarks.harness import interleaved, ratio_cells, table
 
 SIZES = (10, 100, 1_000, 10_000)
 X = np.linspace(0.1, 1.0, 12).reshape(4, 3)
@@ -31,17 +31,7 @@ def main(quick: bool = False) -> dict[str, Any]:
                 "micro_per_op": 1e6 * times["traced_seconds"] / size,
             }
     guard = guards()
-    rows = [
-        [
-            name,
-            f"{1000 * times['plain_seconds']:.1f} ms",
-            f"{1000 * times['traced_seconds']:.1f} ms",
-            f"{times['median']:.2f}",
-            f"{times['low']:.2f} to {times['high']:.2f}",
-            f"{times['micro_per_op']:.0f} µs",
-        ]
-        for name, times in measured.items()
-    ]
+    rows = [[*ratio_cells(name, times), f"{times['micro_per_op']:.0f} µs"] for name, times in measured.items()]
     head = ["program", "make_jaxpr / make_fx", "traceprop", "ratio", "middle half of ratios", "per op"]
     note = (
         f"Tracing and passes, each time anew. A call that a trace serves again: guard {guard['guard']:.1f} µs "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from dataclasses import dataclass, field
 
 # Frames of these packages are ours or our callers' plumbing; the demo's pipeline stands for a user's.
@@ -33,3 +34,9 @@ def user_location() -> Location | None:
             return Location(os.path.basename(code.co_filename), frame.f_lineno, code.co_name, code.co_filename)
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def warn_at(where: Location | None, message: str) -> None:
+    """A `UserWarning` that shows a line of the user's."""
+    path, line = (where.path, where.line) if where else ("<unknown>", 0)
+    warnings.warn_explicit(message, UserWarning, path or "<unknown>", line)

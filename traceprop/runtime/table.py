@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from traceprop.ir.location import user_location, warn_at
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,9 +87,8 @@ def one_hot(values: Any, words: Any, family: str) -> pl.DataFrame:
         unseen = unseen.filter(unseen.is_not_nan())
     if len(unseen):
         values_seen = ", ".join(map(repr, unseen.unique(maintain_order=True).head(3).to_list()))
-        warnings.warn(
-            f"column {family!r}: {values_seen} was not among the fitting rows; its one-hot cells are zero", stacklevel=2
-        )
+        message = f"column {family!r}: {values_seen} was not among the fitting rows; its one-hot cells are zero"
+        warn_at(user_location(), message)
     matrix = np.zeros((len(known), len(series)), dtype=np.uint8)
     rows = np.flatnonzero(found.is_not_null().to_numpy())
     matrix[found.drop_nulls().to_numpy(), rows] = 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from traceprop.ir.location import user_location, warn_at
 from traceprop.runtime.table import _polars, _series
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def match(cells: Any, words: Any) -> np.ndarray:
     unseen = unseen.drop_nans() if unseen.dtype.is_float() else unseen
     if len(unseen):
         some = ", ".join(map(repr, unseen.unique(maintain_order=True).head(3).to_list()))
-        warnings.warn(f"{some} was not among the fitting rows; it is encoded as a missing value", stacklevel=2)
+        warn_at(user_location(), f"{some} was not among the fitting rows; it is encoded as a missing value")
     return found.to_numpy()
 
 

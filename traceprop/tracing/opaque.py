@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from traceprop.errors import TraceError
 from traceprop.ir import ArrayType, Dim, GivenMap
 from traceprop.ir.given_map import every_cell
-from traceprop.ir.location import user_location
+from traceprop.ir.location import user_location, warn_at
 from traceprop.ir.opset import opaque
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.tracing.lazy import Lazy, emit, fresh_symbol
@@ -81,13 +80,10 @@ class _Found(tuple[np.ndarray, ...]):
 
 
 def _warn(name: str) -> None:
-    where = user_location()
-    warnings.warn_explicit(
+    warn_at(
+        user_location(),
         f"{name} has no lineage rule: every cell of its result is taken to depend on every cell of its operands, and "
         "view.exact is False",
-        UserWarning,
-        where.path if where else "<unknown>",
-        where.line if where else 0,
     )
 
 

@@ -43,7 +43,7 @@ class AbstractLinearAdapter(AbstractAdapter):
     Parameters are float64 (d, k), with the intercept, if there is one, as the last row.
     """
 
-    retraining: str
+    retraining = "Newton steps from zero parameters to the minimum of the loss of the rows that stay"
     """How `retrain` does it, in a few words."""
 
     @abstractmethod
@@ -66,9 +66,17 @@ class AbstractLinearAdapter(AbstractAdapter):
     def corrected(self, theta: Floats, model: Any, inplace: bool) -> Any:
         """Give a copy of `model`, or the model itself, with those parameters."""
 
-    @abstractmethod
     def retrain(self, X: np.ndarray, y: np.ndarray, objective: LinearObjective) -> Floats:
         """Train anew, from nothing, on the rows that `objective` keeps; give the parameters."""
+        from traceprop.passes.unlearning.newton import minimise
+
+        run = minimise(objective, np.zeros_like(self.theta()))
+        if not run.converged:
+            raise ModelError(
+                f"retraining stopped at a gradient norm of {run.gradient_norms[-1]:.1e}: Newton steps find no minimum of "
+                "the loss of the rows that stay"
+            )
+        return run.theta
 
     @abstractmethod
     def class_major(self, gradient: Any) -> Floats:

@@ -215,8 +215,6 @@ class LinearParamsAdapter(AbstractLinearAdapter):
     forms stand in for it; else its derivatives are taken per sample, in float64.
     """
 
-    retraining = "Newton steps from zero parameters to the minimum of the loss of the rows that stay"
-
     def __init__(self, params: Any, loss: SingleLoss, l2: float, layout: Layout) -> None:
         self.model = params
         self._loss = loss
@@ -268,17 +266,6 @@ class LinearParamsAdapter(AbstractLinearAdapter):
                 self._layout.placed(theta, model),
                 model,
             )
-
-    def retrain(self, X: np.ndarray, y: np.ndarray, objective: LinearObjective) -> Floats:
-        from traceprop.passes.unlearning.newton import minimise
-
-        run = minimise(objective, np.zeros_like(self.theta()))
-        if not run.converged:
-            raise ModelError(
-                f"retraining stopped at a gradient norm of {run.gradient_norms[-1]:.1e}: Newton steps find no minimum of "
-                "the loss of the rows that stay"
-            )
-        return run.theta
 
     def class_major(self, gradient: Any) -> Floats:
         """Take a gradient of the structure of the params, or a vector of its leaves in their order."""

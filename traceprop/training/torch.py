@@ -85,8 +85,6 @@ class LinearModuleAdapter(AbstractLinearAdapter):
     closed forms stand in for it.
     """
 
-    retraining = "Newton steps from zero parameters to the minimum of the loss of the rows that stay"
-
     def __init__(self, module: nn.Module, loss: Callable[..., Any], l2: float, layer: str) -> None:
         self.model = module
         self.l2 = l2
@@ -173,17 +171,6 @@ class LinearModuleAdapter(AbstractLinearAdapter):
             if layer.bias is not None:
                 layer.bias.copy_(torch.from_numpy(np.ascontiguousarray(theta[width])))
         return out
-
-    def retrain(self, X: np.ndarray, y: np.ndarray, objective: LinearObjective) -> Floats:
-        from traceprop.passes.unlearning.newton import minimise
-
-        run = minimise(objective, np.zeros_like(self.theta()))
-        if not run.converged:
-            raise ModelError(
-                f"retraining stopped at a gradient norm of {run.gradient_norms[-1]:.1e}: Newton steps find no minimum of "
-                "the loss of the rows that stay"
-            )
-        return run.theta
 
     def class_major(self, gradient: Any) -> Floats:
         """Take the gradients of the module's parameters in their order: flat, a sequence of tensors, or by name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from traceprop.errors import TraceError
 from traceprop.ir import ArrayType, Dim, Expr, Location, Op, Value, symbol
 from traceprop.ir.expr import evaluate, floordiv, maximum, minimum, mod, product, symbols_of
+from traceprop.ir.location import warn_at
 from traceprop.ir.opset import constant
 from traceprop.ir.types import dtype_name
 from traceprop.tracing.trace import Retrace
@@ -116,13 +116,7 @@ class Graph:
         if key in self.warned:
             return
         self.warned.add(key)
-        where = self.location
-        warnings.warn_explicit(
-            f"{name} at {where or 'an unknown line'} {what}",
-            UserWarning,
-            where.path if where else "<unknown>",
-            where.line if where else 0,
-        )
+        warn_at(self.location, f"{name} at {self.location or 'an unknown line'} {what}")
 
 
 def dtype_of(dtype: torch.dtype) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ import numpy as np
 from traceprop.errors import TypeRuleError
 from traceprop.ir import ArrayType, Location, Op, OpDef, Param, Value
 from traceprop.ir.given_map import GivenMap, every_cell
+from traceprop.ir.location import warn_at
 from traceprop.ir.opset import constant, iota, opaque, reshape
 from traceprop.ir.types import dtype_name, numpy_dtype
 
@@ -113,13 +113,7 @@ class Graph:
         if key in self.warned:
             return
         self.warned.add(key)
-        where = self.location
-        warnings.warn_explicit(
-            f"{name} at {where or 'an unknown line'} {what}",
-            UserWarning,
-            where.path if where else "<unknown>",
-            where.line if where else 0,
-        )
+        warn_at(self.location, f"{name} at {self.location or 'an unknown line'} {what}")
 
 
 class Bodies(Protocol):
