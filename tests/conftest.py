@@ -6,9 +6,14 @@ import os
 import re
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 TESTS = Path(__file__).parent
+
+# The suite draws the same examples in every run; `python -m benchmarks soundness` is where others are looked for.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

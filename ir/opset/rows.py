@@ -35,7 +35,7 @@ def _gather_type(sig: Signature) -> Type:
         raise TypeRuleError(f"the index must be an integer array, not {index}")
     k = sig.attrs.get("axis", 0)
     if isinstance(operand, TableType):
-        if len(index.dims) != 1 or k != 0:
+        if len(index.dims) != 1 or k != 0 or sig.attrs.get("along"):
             raise TypeRuleError(
                 f"rows of a table are taken by a one-dimensional index along axis 0, not {index} along {k}"
             )

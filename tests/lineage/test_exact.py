@@ -258,3 +258,11 @@ def test_what_decided_that_nothing_is_left_is_its_order():
     assert view.cells((), kind="aggregate") == {}
     assert view.affected_rows("x", [2], kind="any").tolist() == [0]
     assert tp.provenance(total[1]).affected_rows("x", [2], kind="any").tolist() == []
+
+
+def test_what_decided_how_many_rows_stand_before_is_the_order_of_those_behind():
+    joined = tp.trace(lambda x, y: np.concatenate([x[x > 1], y]))(np.arange(4.0), np.arange(2.0))
+    view = tp.provenance(joined)
+    assert {source: rows.tolist() for source, rows in view.rows(3).items()} == {"y": [1]}
+    assert view.cells(3, kind="order")["x"].ravel().tolist() == [0, 1, 2, 3]
+    assert view.affected_rows("x", [0], kind="order").tolist() == [0, 1, 2, 3]

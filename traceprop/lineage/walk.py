@@ -163,13 +163,20 @@ def _deciding(call: Call) -> dict[str, Op]:
 
 
 def _deciders(read: Read, deciding: Mapping[str, Op], scope: Scope) -> Iterator[Op]:
-    """What decided that a read that folds an axis finds nothing there: other data would have put a row in.
+    """What decided where a read's cells stand, by how many others there are: other data moves them, or puts a row in.
 
-    Where there is a row, the rows themselves lead to all that decided.
+    A piece of a concatenation stands behind as many rows as a filter left before it; a fold that finds no row would find
+    one. (A fold that finds rows is led by them to all that decided.)
     """
-    for place, dim in zip(read.axes, read.operand.type.dims, strict=True):
-        if deciding and isinstance(place, (Full, Span)) and isinstance(dim, Expr) and not scope.number(dim):
-            yield from (deciding[name] for name in symbols_of(dim) if name in deciding)
+    if not deciding:
+        return
+    dims: list[Any] = [dim for bound in read.where for dim in (bound.lo, bound.hi)]
+    for place, size in zip(read.axes, read.operand.type.dims, strict=True):
+        if isinstance(place, (Full, Span)) and isinstance(size, Expr) and not scope.number(size):
+            dims.append(size)
+        dims += [place.lo, place.hi] if isinstance(place, Span) else [place] if isinstance(place, Expr) else []
+    names = frozenset().union(*(symbols_of(dim) for dim in dims if isinstance(dim, Expr)))
+    yield from (deciding[name] for name in names if name in deciding)
 
 
 def merge(regions: Regions, state: State, region: Region) -> None:
