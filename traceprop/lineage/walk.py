@@ -175,8 +175,16 @@ def _deciders(read: Read, deciding: Mapping[str, Op], scope: Scope) -> Iterator[
         if isinstance(place, (Full, Span)) and isinstance(size, Expr) and not scope.number(size):
             dims.append(size)
         dims += [place.lo, place.hi] if isinstance(place, Span) else [place] if isinstance(place, Expr) else []
-    names = frozenset().union(*(symbols_of(dim) for dim in dims if isinstance(dim, Expr)))
-    yield from (deciding[name] for name in names if name in deciding)
+    names = {name for dim in dims if isinstance(dim, Expr) for name in symbols_of(dim)}
+    seen: set[str] = set()
+    while names := (names & deciding.keys()) - seen:
+        seen |= names
+        found = [deciding[name] for name in names]
+        yield from found
+        empty = (
+            d for op in found for v in op.operands for d in v.type.dims if isinstance(d, Expr) and not scope.number(d)
+        )
+        names = {name for dim in empty for name in symbols_of(dim)}
 
 
 def merge(regions: Regions, state: State, region: Region) -> None:
