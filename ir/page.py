@@ -48,7 +48,7 @@ def html_page(program: Program) -> str:
     for number, op in enumerate(program.ops, first):
         reads = [at[operand] for operand in dict.fromkeys(op.operands)]
         lines.append(_line(number, op_text(op, names, locations=False), reads, users.get(op.result, [])))
-        notes.append(_note(number, op.label, _op_facts(op, map_text(op, names)) + before[op]))
+        notes.append(_note(number, op.label, _op_facts(op, map_text(op, names), before[op])))
     returned = ", ".join(names[value] for value in program.returns)
     head = f"func @{word(program.name)} → {', '.join(str(value.type) for value in program.returns)}"
     return _PAGE.format(
@@ -99,8 +99,8 @@ def _param_facts(param: Param) -> list[tuple[str, str]]:
     return facts
 
 
-def _op_facts(op: Op, lineage: str) -> list[tuple[str, str]]:
-    facts = [("what it does", op.definition.doc), ("type", str(op.result.type))]
+def _op_facts(op: Op, lineage: str, before: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    facts = [] if op.definition.effect else [("type", str(op.result.type))]
     if lineage:
         facts.append(("index map", lineage.replace(" | ", "\n")))
     facts.append(("exact", "yes" if op.exact else "no: no rule is known, so every cell may matter"))
@@ -110,7 +110,7 @@ def _op_facts(op: Op, lineage: str) -> list[tuple[str, str]]:
         source = linecache.getline(op.location.path, op.location.line).strip() if op.location.path else ""
         if source:
             facts.append(("code", source))
-    return facts
+    return [*facts, *before, (f"what {op.definition.name} does", op.definition.doc)]
 
 
 def _line(number: int, text: str, reads: Iterable[int], users: Iterable[int]) -> str:

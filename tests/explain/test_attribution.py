@@ -99,6 +99,25 @@ class TestScores:
         with pytest.raises(ModelError, match="no cross-entropy"):
             tp.attribution_engine(ctx.gradient_store, outcome="margin")
 
+    @pytest.mark.parametrize("alpha", [0.0, 2.0])
+    def test_influence_on_squares_is_leverage(self, alpha):
+        """Row i moves the prediction of z by zᵀ(AᵀA + αI)⁻¹ a_i times its residual."""
+        from sklearn.linear_model import LinearRegression, Ridge
+
+        rng = np.random.default_rng(1)
+        X, test, truth = rng.normal(size=(50, 3)), rng.normal(size=(6, 3)), rng.normal(size=6)
+        y = X @ rng.normal(size=3) + rng.normal(size=50)
+        model = (Ridge(alpha=alpha) if alpha else LinearRegression()).fit(X, y)
+        with tp.training_context(model, X, y) as ctx:
+            pass
+        A, Z = (np.column_stack([part, np.ones(len(part))]) for part in (X, test))
+        gram = A.T @ A + alpha * np.diag([1.0, 1.0, 1.0, 0.0])
+        hat = Z @ np.linalg.solve(gram, A.T)
+        moved = hat * (y - model.predict(X))
+        ours = tp.attribution_engine(ctx.gradient_store).scores(test, truth)
+        expected = (truth - model.predict(test))[:, None] * moved
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
     def test_effects_are_of_removal(self, clinics, store):
         engine = tp.attribution_engine(store)
         scores = engine.scores(clinics.X_test, clinics.y_test)

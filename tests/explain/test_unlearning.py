@@ -112,6 +112,26 @@ class TestModels:
         with pytest.raises(NothingToForgetError, match="forgotten already"):
             tp.unlearn(gradient_store=first.gradient_store, source_id="north", rows=[3])
 
+    @pytest.mark.parametrize("targets", [1, 2])
+    @pytest.mark.parametrize(
+        ("name", "options"), [("Ridge", {"alpha": 3.0}), ("Ridge", {"fit_intercept": False}), ("LinearRegression", {})]
+    )
+    def test_one_step_is_exact_for_squares(self, name, options, targets):
+        linear_model = pytest.importorskip("sklearn.linear_model")
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(60, 4))
+        y = (X @ rng.normal(size=(4, targets)) + rng.normal(size=(60, targets))).squeeze()
+        model = getattr(linear_model, name)(**options).fit(X, y)
+        with tp.training_context(model, X, y, source_id="people") as ctx:
+            pass
+        result = tp.unlearn(gradient_store=ctx.gradient_store, source_id="people", rows=[1, 2, 40], verify="retrain")
+        retrained = getattr(linear_model, name)(**options).fit(np.delete(X, [1, 2, 40], 0), np.delete(y, [1, 2, 40], 0))
+        assert (result.verdict, result.verified) == ("certified", True)
+        assert result.metrics["newton_steps"] == 1
+        assert result.metrics["gap_closed"] == pytest.approx(100, abs=1e-8)
+        np.testing.assert_allclose(result.model.coef_, retrained.coef_, atol=1e-10)
+        np.testing.assert_allclose(result.model.intercept_, retrained.intercept_, atol=1e-10)
+
     def test_rows_without_pull_leave_the_model_unverified(self):
         from sklearn.linear_model import Ridge
 

@@ -48,3 +48,17 @@ def test_parameters_with_odd_names_get_plain_ones():
     x = tp.from_numpy(np.ones(3), source_id="a b/c")
     y = tp.from_numpy(np.ones(3), source_id="class")
     np.testing.assert_array_equal(x + y, [2, 2, 2])
+
+
+def test_warnings_show_the_users_line():
+    pd = pytest.importorskip("pandas")
+
+    @tp.trace
+    def coded(table):
+        return table.one_hot(["job"]).to_numpy("float64")
+
+    fitted = coded.fit(tp.from_dataframe(pd.DataFrame({"job": ["nurse", "cook"]}), source_id="old"))
+    new = fitted(tp.from_dataframe(pd.DataFrame({"job": ["nurse", "pilot"]}), source_id="new"))
+    with pytest.warns(UserWarning, match="'pilot' was not among the fitting rows") as caught:
+        assert np.asarray(new).sum() == 1
+    assert [warning.filename for warning in caught] == [__file__]

@@ -172,3 +172,24 @@ def test_other_models_are_trained_in_place():
     model = LogisticRegression()
     with pytest.raises(ModelError, match="cannot become another"), tp.training_context(model, X, Y) as ctx:
         ctx.model = LogisticRegression().fit(X, Y)
+
+
+def test_scores_and_removal_are_those_of_torch():
+    torch = pytest.importorskip("torch")
+    store = kept(logistic, LOGISTIC, Y, lambda p: p["w"])
+    layer = torch.nn.Linear(D, 1, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(np.array(store.model["w"]))[None])
+        layer.bias.copy_(torch.tensor(np.array(store.model["b"])).reshape(1))
+
+    def loss(logits, y):
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], y.double(), reduction="none")
+
+    with tp.training_context(layer, X, Y, loss=loss, l2=L2, source_id="people") as ctx:
+        pass
+    ours, theirs = (np.asarray(tp.attribution_engine(s).scores(X[:20], Y[:20])) for s in (store, ctx.gradient_store))
+    assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
+    mine, other = (
+        tp.unlearn(gradient_store=s, source_id="people", rows=[0, 5]).model for s in (store, ctx.gradient_store)
+    )
+    np.testing.assert_allclose(mine["w"], other.weight.detach().numpy()[0], atol=1e-7)

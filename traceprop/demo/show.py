@@ -139,6 +139,7 @@ class Show:
             f"the model says [bold red]{escape(question.said)}[/]; the right answer is "
             f"[bold green]{escape(question.truth)}[/], which it gave {100 * question.probability:.1f} %"
         )
+        self.say(f"[dim]one of {question.n_close} close calls among them; another --seed asks about another[/]")
         result = question.result
         self.say(f"influence of every training row on that: [bold]{result.verdict}[/] [dim]({escape(result.why)})[/]")
         self.console.print()

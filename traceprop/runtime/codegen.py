@@ -51,7 +51,6 @@ class Code:
     source: str
     scope: dict[str, Any]
     op_of_line: dict[int, Op]
-    slots: int
 
 
 @dataclass
@@ -95,11 +94,9 @@ def generate(program: Program) -> Code:
         if param.rank:
             writer.bind_sizes(param, writer.names[param])
     last = _last_uses(program)
-    slots = 0
     number = 0
     for op in program.ops:
         if op.definition is record:
-            slots += 1
             writer.add(f"captures[{op.attrs['slot']}] = {writer.names[op.operands[0]]}", op)
         else:
             name = f"v{number}"
@@ -126,7 +123,7 @@ def generate(program: Program) -> Code:
     returned = "".join(f"{writer.names[value]}, " for value in program.returns)
     writer.add(f"return ({returned}), {{{sizes}}}")
     head = f"def {program.name if program.name.isidentifier() else 'program'}(captures, {', '.join(parameters)}):"
-    return Code("\n".join([head, *writer.lines, ""]), writer.scope, writer.op_of_line, slots)
+    return Code("\n".join([head, *writer.lines, ""]), writer.scope, writer.op_of_line)
 
 
 def _last_uses(program: Program) -> dict[Op, list[Value]]:

@@ -43,7 +43,7 @@ class Executable:
         self._executed = sum(not op.definition.effect for op in self.program.ops)
         linecache.cache[self._file] = (len(self.code), None, self.code.splitlines(True), self._file)
         weakref.finalize(self, linecache.cache.pop, self._file, None)
-        scope = dict(code.scope)
+        scope = {**code.scope, "__name__": "traceprop.generated"}  # no frame of the user's: warnings look past it
         exec(compile(code.source, self._file, "exec"), scope)  # our own text: names come from tables, values by repr
         function = scope[code.source.split("(", 1)[0].removeprefix("def ")]
         self._function = entered(function, len(self._kept), world)
