@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "traceprop.api": (
         "Granularity LazyArray Table TracedFunction array at concat cond from_csv from_dataframe from_jax from_numpy "
-        "from_torch get_granularity granularity random read_csv read_parquet register_rule reset_graph set_granularity trace"
+        "from_torch get_granularity granularity random read_csv read_parquet register_rule reset_graph reweight "
+        "set_granularity trace"
     ),
     "traceprop.lineage": "Location View provenance",
     "traceprop.training": "GradientStore training_context",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         read_parquet,
         register_rule,
         reset_graph,
+        reweight,
         set_granularity,
         trace,
     )

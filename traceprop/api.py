@@ -20,6 +20,7 @@ from traceprop.tracing.function import TracedFunction
 from traceprop.tracing.granularity import Granularity, get_granularity, granularity, set_granularity
 from traceprop.tracing.lazy import reset_symbols
 from traceprop.tracing.registered import register_rule
+from traceprop.tracing.reweighted import reweight
 from traceprop.tracing.table import Table
 from traceprop.tracing.table import concat_tables as concat
 from traceprop.tracing.trace import active_trace
@@ -47,6 +48,7 @@ __all__ = [
     "read_parquet",
     "register_rule",
     "reset_graph",
+    "reweight",
     "set_granularity",
     "trace",
 ]

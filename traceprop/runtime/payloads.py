@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ExecutionError
-from traceprop.runtime import table, table_cells, table_groups, table_rows, table_terms
+from traceprop.runtime import table, table_cells, table_groups, table_rows, table_terms, weighted
 from traceprop.tracing.numpy import PAYLOADS as NUMPY
 
 _UFUNC = re.compile(r"numpy\.([a-z_0-9]+)(\.reduce|\.accumulate)?")
@@ -20,7 +20,7 @@ TABLES: dict[str, Callable[..., Any]] = {
     f"table.{name}": function
     for module in (table, table_cells, table_groups, table_rows, table_terms)
     for name, function in module.PAYLOADS.items()
-}
+} | {f"weighted.{name}": function for name, function in weighted.PAYLOADS.items()}
 
 
 def astype(array: Any, dtype: Any) -> np.ndarray:

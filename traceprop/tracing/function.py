@@ -46,6 +46,10 @@ class Traced:
     smallest: int = 0
     """How many rows a symbol stands for at least."""
 
+    def results(self, call: Call, values: Mapping[Value, Value] | None = None) -> Any:
+        """What the function returns, its values those of a call; of another program by way of `values`."""
+        return _wrapped(self.result, lambda leaf: Lazy.of(values[leaf.value] if values else leaf.value, call=call))
+
 
 class TracedFunction:
     """What `@tp.trace` makes of a function. Calling it gives lazy values in the structure that it returns."""
@@ -83,8 +87,8 @@ class TracedFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if active_trace() is not None or _elsewhere.get():
             return self._inline(args, kwargs)
-        traced, call = self._prepare(args, kwargs)
-        return _results(traced, call)
+        traced, call = self.prepare(args, kwargs)
+        return traced.results(call)
 
     def _inline(self, args: Any, kwargs: Any) -> Any:
         """Inside another trace the function is part of that program."""
@@ -109,7 +113,7 @@ class TracedFunction:
 
     def history(self, *args: Any, **kwargs: Any) -> list[Stage]:
         """The program for these arguments as traced and behind each pass: `.name`, `.program`, `.ops`, `.seconds`."""
-        _, call = self._prepare(args, kwargs)
+        _, call = self.prepare(args, kwargs)
         with uncollected():
             stages = default_pipeline(call.options["granularity"] is not None, self.passes).history(call.program)
         for k, stage in enumerate(stages[1:], 1):
@@ -119,26 +123,25 @@ class TracedFunction:
 
     def compile(self, *args: Any, **kwargs: Any) -> Any:
         """The `Executable` for these arguments: its program, its generated code; callable on plain values."""
-        _, call = self._prepare(args, kwargs)
+        _, call = self.prepare(args, kwargs)
         return self.executor.compile(call.program, call.options)
 
     def fit(self, *args: Any, **kwargs: Any) -> Fitted:
         """The fitted pipeline: every reduction over rows replaced by its value on these arguments (pass `freeze`)."""
-        traced, call = self._prepare(args, kwargs)
+        traced, call = self.prepare(args, kwargs)
         statistics = fitted_values(call.program)
         frozen = Freeze()(call.program)
         fitting = call.restricted(statistics)
         inputs = {f"fitted_{n}": Lazy.of(value, call=fitting) for n, value in enumerate(statistics)}
 
         def wrap(program: Program, applied: Call) -> Any:
-            returns = dict(zip(call.program.returns, program.returns, strict=True))
-            return _wrapped(traced.result, lambda leaf: Lazy.of(returns[leaf.value], call=applied))
+            return traced.results(applied, dict(zip(call.program.returns, program.returns, strict=True)))
 
         return Fitted(self.__name__, frozen, call, inputs, wrap)  # type: ignore[attr-defined]
 
     # -- tracing --------------------------------------------------------------------------------------------------------
 
-    def _prepare(self, args: Any, kwargs: Any) -> tuple[Traced, Call]:
+    def prepare(self, args: Any, kwargs: Any) -> tuple[Traced, Call]:
         """The trace for these arguments, and the call of its program with them."""
         sources = None if kwargs else sources_of(self._positional, args)
         if sources is not None:
@@ -261,10 +264,6 @@ def _leaves(bound: inspect.BoundArguments) -> list[tuple[str, Any]]:
 
 def _is_leaf_of_result(value: Any) -> bool:
     return not isinstance(value, (tuple, list, dict))
-
-
-def _results(traced: Traced, call: Call) -> Any:
-    return _wrapped(traced.result, lambda leaf: Lazy.of(leaf.value, call=call))
 
 
 def _wrapped(result: Any, wrap: Callable[[Lazy], Any]) -> Any:
