@@ -39,9 +39,23 @@ PREFIX = "weights_"
 
 @dataclass(frozen=True)
 class Reweighted:
-    """A program with weights; the steps that stay as they are with all rows, and why; how many reductions follow the weights."""
+    """A program with weights, and what became of the one without.
+
+    Attributes
+    ----------
+    values
+        For every value that the program returned, what takes its place.
+    rows
+        For every such value with weighted rows, the weight of each: what `program` returns behind the values.
+    held
+        The steps that stay as they are with all rows, and why; one sentence each.
+    forms
+        How many reductions follow the weights.
+    """
 
     program: Program
+    values: dict[Value, Value]
+    rows: dict[Value, Value]
     held: tuple[str, ...]
     forms: int
 
@@ -65,13 +79,31 @@ class Reweight(AbstractPass):
 
     def of(self, program: Program) -> Reweighted:
         """The program with weights, and the steps that stay as they were. Raises `TraceError` for a source that it has not."""
-        return _Walk(program, self.sources).result()
+        known = {param.source: param for param in program.params if param.source is not None and param.rank}
+        for name in self.sources or ():
+            if name not in known:
+                listed = ", ".join(map(repr, known))
+                raise TraceError(f"{program.name} has no source {name!r} with rows; its sources are {listed}")
+        wanted = known if self.sources is None else self.sources
+        chosen = [param for param in program.params if param.source in wanted and param.rank and not param.fitted]
+        return reweighted(program, chosen)
+
+
+def reweighted(
+    program: Program, weighted: Sequence[Param], changed: Sequence[Param] = (), rows: bool = False
+) -> Reweighted:
+    """The program with a weight for each row of some parameters, the new parameters behind the old ones, in order.
+
+    `changed`: parameters that the weights change, as results of an earlier program; each has another one, behind those of
+    the weights, for what it is with weights. With `rows`, the weights of the returned values' rows are returned too.
+    """
+    return _Walk(program, weighted, changed).result(rows)
 
 
 class _Walk:
     """Two programs side by side: `self.plain` without weights, and `self.new` with them, one value where they agree."""
 
-    def __init__(self, program: Program, sources: Sequence[str] | None) -> None:
+    def __init__(self, program: Program, weighted: Sequence[Param], changed: Sequence[Param]) -> None:
         self.program = program
         self.build = Builder()
         self.weights = RowWeights(self.build)
@@ -79,21 +111,16 @@ class _Walk:
         self.held: dict[str, None] = {}
         self.forms = 0
         self.params: list[Param] = []
-        known = [param.source for param in program.params if param.source is not None and param.rank]
-        for name in sources or ():
-            if name not in known:
-                raise TraceError(
-                    f"{program.name} has no source {name!r} with rows; its sources are {', '.join(map(repr, known))}"
-                )
-        for param in program.params:
-            if param.rank and not param.fitted and param.source is not None and param.source in (sources or known):
-                weight = Param(
-                    f"{PREFIX}{param.name}", ArrayType("f64", (param.type.dims[0],)), weights_id(param.source)
-                )
-                self.params.append(weight)
-                self.weights[param] = {0: frozenset([weight])}
+        for param in weighted:
+            source = None if param.source is None else weights_id(param.source)
+            weight = Param(f"{PREFIX}{param.name}", ArrayType("f64", (param.type.dims[0],)), source)
+            self.params.append(weight)
+            self.weights[param] = {0: frozenset([weight])}
+        for param in changed:
+            self.new[param] = Param(f"again_{param.name}", param.type, param.source, param.fitted)
+            self.params.append(self.new[param])  # type: ignore[arg-type]
 
-    def result(self) -> Reweighted:
+    def result(self, keep_rows: bool) -> Reweighted:
         for op in self.program.ops:
             self.build.location = op.location
             self.build.ops.append(op)
@@ -102,18 +129,31 @@ class _Walk:
             self.new[op.result] = self._weighted(op)
             self.weights[op.result] = self.weights.carry(op)
             self._special_rows(op)
-        returns = [self.new.get(value, value) for value in self.program.returns]
-        params = (*self.program.params, *self.params)
-        program = Program(self.program.name, params, tuple(self.build.ops), tuple(returns))
+        values = {value: self._of(value) for value in self.program.returns}
+        rows = {value: row for value in values if (row := self._rows_of(value)) is not None} if keep_rows else {}
         if self.forms:
             self._note_counted_rows()
-        return Reweighted(DCE()(program), tuple(self.held), self.forms)
+        returns = tuple(dict.fromkeys([*values.values(), *rows.values()])) if keep_rows else tuple(values.values())
+        params = (*self.program.params, *self.params)
+        program = DCE()(Program(self.program.name, params, tuple(self.build.ops), returns))
+        return Reweighted(program, values, rows, tuple(self.held), self.forms)
+
+    def _rows_of(self, value: Value) -> Value | None:
+        if 0 not in self.weights[value]:
+            return None
+        factors = self.weights[value][0]
+        if factors is None:
+            self.held["the rows of a result went through a step that tells them apart no more; they keep weight 1"] = (
+                None
+            )
+            return None
+        return self.build.product(factors)
 
     def _note_counted_rows(self) -> None:
         """A trace for one number of rows may have it in its numbers, and there it cannot follow weights."""
         for param in self.program.params:
             rows = param.type.dims[0] if self.weights[param] else 1
-            if isinstance(rows, int) and rows != 1:
+            if isinstance(rows, int) and rows != 1 and param.source is not None:
                 note = (
                     f"%{param.name} has {rows} rows written in; a number of rows that was counted, as len(x) is, stays"
                 )

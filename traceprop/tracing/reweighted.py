@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from traceprop.errors import TraceError
 from traceprop.ir import Program
-from traceprop.passes.optimize.reweight import Reweight, Reweighted, weights_id
+from traceprop.passes.optimize.reweight import Reweight, Reweighted, reweighted, weights_id
 from traceprop.sources import ArraySource, Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.function import TracedFunction
+from traceprop.tracing.lazy import Lazy
 
 
 class ReweightedFunction:
@@ -41,17 +43,11 @@ class ReweightedFunction:
         if not isinstance(weights, Mapping) or not weights:
             raise TraceError(f"weights is {{source_id: one number per row}}, not {weights!r}")
         traced, call = self.traced.prepare(args, kwargs)
-        found = _found(call.program, tuple(weights))
-        given: dict[str, Source] = {}
-        for param, input in zip(call.program.params, call.inputs, strict=True):
-            if param.source in weights and param.source not in given:
-                given[param.source] = _source(param.source, weights[param.source], input)
-        sources = {weights_id(name): source for name, source in given.items()}
-        added = found.program.params[len(call.program.params) :]
-        inputs = [*call.inputs, *(sources[str(param.source)] for param in added)]
-        again = Call(found.program, inputs, call.executor, call.options)
-        values = dict(zip(call.program.returns, found.program.returns, strict=True))
-        return traced.results(again, values)
+        work = Reweighting(weights)
+        again = work.call(call)
+        work.check_all_used(self.__name__, call)  # type: ignore[attr-defined]
+        assert again is not None
+        return traced.results(again.call, again.found.values)
 
     def ir(self, *args: Any, sources: tuple[str, ...] | None = None, **kwargs: Any) -> Program:
         """The program with weights for these arguments, of the sources named (all, if None)."""
@@ -81,18 +77,87 @@ def reweight(f: TracedFunction) -> ReweightedFunction:
 
 
 def _found(program: Program, sources: tuple[str, ...] | None) -> Reweighted:
-    """The program with weights, made once per program and choice of sources."""
-    memo = program.memo.setdefault("reweighted", {})
-    key = None if sources is None else tuple(sorted(sources))
-    if key not in memo:
-        memo[key] = Reweight(key).of(program)
-    found: Reweighted = memo[key]
-    return found
+    return Reweight(None if sources is None else tuple(sources)).of(program)
 
 
-def _source(name: str, weights: Any, rows_of: Any) -> ArraySource:
+@dataclass(frozen=True, eq=False)
+class Again:
+    """A call once more, with weights."""
+
+    call: Call
+    found: Reweighted
+
+
+class Reweighting:
+    """Lazy values as they would be if source rows had other weights, through all the calls that led to them.
+
+    `held` and `forms` tell of the steps that were met: those that have no weighted form, and how many have one.
+    """
+
+    def __init__(self, weights: Mapping[str, Any]) -> None:
+        self.held: dict[str, None] = {}
+        self.forms = 0
+        self._weights = dict(weights)
+        self._sources: dict[str, ArraySource] = {}
+        self._calls: dict[Call, Again | None] = {}
+
+    def value(self, lazy: Lazy) -> Any:
+        """The lazy value with weights; itself, where no weighted source is behind it."""
+        again = self.call(lazy.call())
+        return lazy if again is None else Lazy.of(again.found.values[lazy.value], call=again.call)
+
+    def rows(self, lazy: Lazy) -> Any:
+        """The weight of each row of a lazy value, lazily; `None` where all have weight 1."""
+        again = self.call(lazy.call())
+        row = None if again is None else again.found.rows.get(lazy.value)
+        return None if again is None or row is None else Lazy.of(row, call=again.call)
+
+    def call(self, call: Call) -> Again | None:
+        """The call with weights; `None` where no weighted source is behind it."""
+        if call not in self._calls:
+            self._calls[call] = self._again(call)
+        return self._calls[call]
+
+    def check_all_used(self, name: str, call: Call) -> None:
+        """Raises `TraceError` for weights of a source that was not met."""
+        for unknown in self._weights.keys() - self._sources.keys():
+            listed = ", ".join(repr(param.source) for param in call.program.params if param.source is not None)
+            raise TraceError(f"{name} has no source {unknown!r} with rows; its sources are {listed}")
+
+    def _again(self, call: Call) -> Again | None:
+        weighted, changed, vectors, values = [], [], [], []
+        for param, given in zip(call.program.params, call.inputs, strict=True):
+            if isinstance(given, Source):
+                if given.id in self._weights and param.rank:
+                    weighted.append(param)
+                    vectors.append(self._source(given))
+            elif self.call(given.call()) is not None:
+                changed.append(param)
+                values.append(self.value(given))
+                rows = None if param.fitted else self.rows(given)
+                if rows is not None:
+                    weighted.append(param)
+                    vectors.append(rows)
+        if not weighted and not changed:
+            return None
+        memo = call.program.memo.setdefault("reweighted", {})
+        key = (tuple(weighted), tuple(changed))
+        if key not in memo:
+            memo[key] = reweighted(call.program, weighted, changed, rows=True)
+        found: Reweighted = memo[key]
+        self.held.update(dict.fromkeys(found.held))
+        self.forms += found.forms
+        return Again(Call(found.program, [*call.inputs, *vectors, *values], call.executor, call.options), found)
+
+    def _source(self, source: Source) -> ArraySource:
+        if source.id not in self._sources:
+            self._sources[source.id] = _weights_of(source, self._weights[source.id])
+        return self._sources[source.id]
+
+
+def _weights_of(source: Source, weights: Any) -> ArraySource:
     array = np.array(weights, dtype=np.float64)
-    rows = rows_of.n_rows if isinstance(rows_of, Source) else rows_of.concrete_shape()[0]
+    rows, name = source.n_rows, source.id
     if array.shape != (rows,):
         raise TraceError(f"source {name!r} has {rows} rows, so its weights are {rows} numbers, not {array.shape}")
     if not np.isfinite(array).all():
