@@ -19,6 +19,8 @@ Runs = tuple[Ints, Ints]
 STEP = 0x9E3779B97F4A7C15
 ODD_1 = 0xFF51AFD7ED558CCD
 ODD_2 = 0xC4CEB9FE1A85EC53
+Floats = NDArray[Any]
+Words = NDArray[np.uint64]
 _CHUNK = 1 << 15  # words: 256 KiB, so that the intermediate arrays stay in cache
 
 
@@ -117,3 +119,73 @@ def _merge_touching(starts: Ints, stops: Ints) -> Runs:
         return starts, stops
     apart = starts[1:] > stops[:-1]
     return starts[np.concatenate(([True], apart))], stops[np.concatenate((apart, [True]))]
+
+
+def project(
+    x: Floats, columns: Ints, weights: Floats, out: Floats, offset: int, nonzeros: int, key: int, thresholds: Words
+) -> None:
+    """Add x (n, m), each column times its weight, times a hashed sparse matrix (m, k) of signs to out (n, k).
+
+    `columns` are those of x to read, all where there are none; the column x[:, j] has the number `offset` + j and the
+    row of that number in the matrix. With `nonzeros` > 0 these are signs at that many places, one in each of as many
+    equal parts of the k (Kane & Nelson 2014; Count-Sketch where it is one); with 0, at places that are skipped to as
+    `thresholds` say, which makes all cells independent (Achlioptas 2003; Li, Hastie & Church 2006).
+
+    Each cell of `out` is a sum in column order, so a projection does not depend on the blocks it was made in.
+    """
+    read = columns if len(columns) else np.arange(x.shape[1], dtype=np.int64)
+    factors = weights if len(weights) > 1 else np.broadcast_to(weights, len(read))
+    step = max(1, (1 << 20) // max(1, len(x) * max(1, nonzeros)))
+    for start in range(0, len(read), step):
+        some = read[start : start + step]
+        numbers = (some + offset).astype(np.uint64)
+        if nonzeros:
+            column, position, sign = _parted_entries(numbers, nonzeros, key, out.shape[1])
+        else:
+            column, position, sign = _skipped_entries(numbers, key, out.shape[1], thresholds)
+        values = x[:, some].T * factors[start : start + step, None]
+        for first in range(0, len(column), _CHUNK):
+            part = slice(first, first + _CHUNK)
+            np.add.at(out.T, position[part], values[column[part]] * sign[part, None].astype(out.dtype))
+
+
+def hashed(key: int, counters: Words) -> Words:
+    """Give a word for each counter: MurmurHash3's finalizer of `key` + counter * STEP, modulo 2**64."""
+    x = counters * np.uint64(STEP) + np.uint64(key)
+    for odd in (ODD_1, ODD_2):
+        x = (x ^ (x >> np.uint64(33))) * np.uint64(odd)
+    mixed: Words = x ^ (x >> np.uint64(33))
+    return mixed
+
+
+def below(words: Words, widths: Any) -> Ints:
+    """Map words to 0 … width - 1 by their upper 32 bits."""
+    scaled: Ints = (((words >> np.uint64(32)) * np.asarray(widths, dtype=np.uint64)) >> np.uint64(32)).astype(np.int64)
+    return scaled
+
+
+def _parted_entries(numbers: Words, nonzeros: int, key: int, k: int) -> tuple[Ints, Ints, Ints]:
+    bounds = np.arange(nonzeros + 1, dtype=np.int64) * k // nonzeros
+    words = hashed(key, np.add.outer(numbers * np.uint64(nonzeros), np.arange(nonzeros, dtype=np.uint64)))
+    position = bounds[:-1] + below(words, np.diff(bounds))
+    return np.repeat(np.arange(len(numbers)), nonzeros), position.ravel(), _signs(words).ravel()
+
+
+def _skipped_entries(numbers: Words, key: int, k: int, thresholds: Words) -> tuple[Ints, Ints, Ints]:
+    column = np.arange(len(numbers))
+    position = np.full(len(numbers), -1, dtype=np.int64)
+    counter = numbers * np.uint64(k + 1)
+    found: list[tuple[Ints, Ints, Ints]] = []
+    while len(column):
+        words = hashed(key, counter)
+        position = position + 1 + np.searchsorted(thresholds, words >> np.uint64(1), side="right")
+        kept = position < k
+        column, position, counter, words = column[kept], position[kept], counter[kept] + np.uint64(1), words[kept]
+        found.append((column, position, _signs(words)))
+    columns, positions, signs = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(columns, kind="stable")
+    return columns[order], positions[order], signs[order]
+
+
+def _signs(words: Words) -> Ints:
+    return 1 - 2 * (words & np.uint64(1)).astype(np.int64)
