@@ -12,6 +12,7 @@ from traceprop.errors import TraceError
 from traceprop.ir.graph import Op, Param, Program, Value, payload_dtype
 from traceprop.ir.index_map import Full, Kind, Members, Span
 from traceprop.ir.opset import (
+    constant,
     contract,
     distinct,
     elementwise,
@@ -150,14 +151,21 @@ class _Walk:
         return self.build.product(factors)
 
     def _note_counted_rows(self) -> None:
-        """A trace for one number of rows may have it in its numbers, and there it cannot follow weights."""
-        for param in self.program.params:
-            rows = param.type.dims[0] if self.weights[param] else 1
-            if isinstance(rows, int) and rows != 1 and param.source is not None:
-                note = (
-                    f"%{param.name} has {rows} rows written in; a number of rows that was counted, as len(x) is, stays"
-                )
+        """A number of rows that was counted (`len(x)`) is a constant, and cannot follow weights.
+
+        A function that was traced for one number of rows may have counted them. Expressions outside of functions always hold for
+        one number; there a constant gives it away that is about as large.
+        """
+        numbers = [op.attrs["value"] for op in self.program.ops if op.definition is constant and op.result.rank == 0]
+        for value, rows in [(v, v.type.dims[k]) for v in self.program.values for k in self.weights[v]]:
+            if not isinstance(rows, int) or rows == 1:
+                continue
+            counted = any(isinstance(n, (int, float)) and abs(n - rows) <= 1 for n in numbers)
+            if counted or (self.program.name != "expression" and value.op is None):
+                name = f"%{value.name}" if isinstance(value, Param) else "a value"
+                note = f"{name} has {rows} rows written in; a number of rows that was counted, as len(x) is, stays"
                 self.held[note] = None
+                return
 
     # -- one op ---------------------------------------------------------------------------------------------------------
 

@@ -201,7 +201,7 @@ class TestRequests:
             ({"key": ("nope", 1)}, LineageError, "no source has a column 'nope'"),
             ({"key": "client"}, ModelError, "a column and a value"),
             ({"source_id": "north", "rows": [1], "where": "a > 0"}, ModelError, "one of"),
-            ({"source_id": "north", "rows": [1], "through": "pipeline"}, ModelError, "not in this version"),
+            ({"source_id": "north", "rows": [1], "through": "both"}, ModelError, "None, 'features' or 'pipeline'"),
             ({"source_id": "north", "rows": [1], "method": "sisa"}, ModelError, "'auto' and 'newton'"),
             ({"source_id": "north", "rows": [1], "verify": "yes"}, ModelError, "'auto' or 'retrain'"),
         ],

@@ -48,7 +48,11 @@ def attribution_engine(
         raise ModelError(
             f"gradient_store is a training context's ctx.gradient_store, not {type(gradient_store).__name__}"
         )
-    check_through(through)
+    if check_through(through):
+        raise ModelError(
+            "through='pipeline' is not in this version of attribution: a removed row's effect on means, encodings and other "
+            "fitted statistics is followed by tp.unlearn(…, through='pipeline'), which measures it for the rows named"
+        )
     if outcome not in ("auto", "margin", "loss"):
         raise ModelError(f"outcome is 'auto', 'margin' or 'loss', not {outcome!r}")
     if model is not None and model is not gradient_store.model:

@@ -23,24 +23,30 @@ def against_retraining(
     theta: Floats,
     seconds: float,
     test: tuple[Floats, np.ndarray | None] | None,
+    test_before: Floats | None = None,
+    data: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Retrain on the rows that stay, and compare: metrics, and whether the unlearned model is as good as that one.
 
     It is where the gap is closed to within 1 % and the logits, of forgotten and of test rows, are within 1 % of the way;
     or where it fits the rows that stay better than the retrained model, by objective and by gradient norm: then what is
     left between them is what the retraining's own tolerance left.
+
+    Where the pipeline changed too, `data` are the training data as it gives them now, and `test_before` the test features as
+    it gave them before.
     """
     adapter, objective, original = store.linear("retraining")
     assert store.X is not None
     assert store.y is not None
     start = time.perf_counter()
-    retrained = adapter.retrain(store.X, store.y, rest)
+    retrained = adapter.retrain(*(data or (store.X, store.y)), rest)
     retraining = time.perf_counter() - start
 
     fitted, fitted_again = _fit_to(rest, theta), _fit_to(rest, retrained)
     losses = [_losses(objective, at, forgotten) for at in (original, theta, retrained)]
     here = objective.features[forgotten]
     there = rest.features[rest.kept] if test is None else test[0]
+    there_before = objective.features[rest.kept] if test is None else there if test_before is None else test_before
     if objective.loss.cross_entropy and objective.classes > 1:
         # Softmax sees logits up to a constant, so that is no distance.
         original, theta, retrained = (at - at.mean(axis=1, keepdims=True) for at in (original, theta, retrained))
@@ -53,15 +59,19 @@ def against_retraining(
         "forget_of_the_way": of_the_way(here @ original, here @ theta, here @ retrained),
         "test_rows": "the training rows that stay" if test is None else "X_test",
         "test_logit_distance": logit_distance(there @ theta, there @ retrained),
-        "test_logit_distance_original": logit_distance(there @ original, there @ retrained),
-        "test_of_the_way": of_the_way(there @ original, there @ theta, there @ retrained),
+        "test_logit_distance_original": logit_distance(there_before @ original, there @ retrained),
+        "test_of_the_way": of_the_way(there_before @ original, there @ theta, there @ retrained),
         "retrained_gradient_norm": fitted_again[1],
         "seconds_retraining": retraining,
         "time_over_retraining": seconds / retraining,
     }
     if test is not None and test[1] is not None:
-        for name, at in (("original", original), ("unlearned", theta), ("retrained", retrained)):
-            found[f"test_loss_{name}"] = float(objective.loss.terms(there @ at, test[1]).loss.mean())
+        for name, rows, at in (
+            ("original", there_before, original),
+            ("unlearned", there, theta),
+            ("retrained", there, retrained),
+        ):
+            found[f"test_loss_{name}"] = float(objective.loss.terms(rows @ at, test[1]).loss.mean())
     near = (
         abs(found["gap_closed"] - 100.0) <= GAP_TOLERANCE
         and found["forget_of_the_way"] <= WAY_TOLERANCE

@@ -5,12 +5,8 @@ from __future__ import annotations
 from traceprop.errors import ModelError
 
 
-def check_through(through: str | None) -> None:
-    """Raise ModelError unless features are to be held fixed, which is what None means in this version."""
-    if through == "pipeline":
-        raise ModelError(
-            "through='pipeline' is not in this version: a removed row's effect on means, encodings and other fitted "
-            "statistics, and so on all other rows' features, is not followed; through='features' holds them fixed"
-        )
-    if through not in (None, "features"):
+def check_through(through: str | None) -> bool:
+    """Tell whether the pipeline is to be followed. Raises ModelError for what is none of the three."""
+    if through not in (None, "features", "pipeline"):
         raise ModelError(f"through is None, 'features' or 'pipeline', not {through!r}")
+    return through == "pipeline"

@@ -11,6 +11,7 @@ import numpy as np
 from traceprop.errors import ModelError, NothingToForgetError
 from traceprop.explain.forgetting import Request, resolve
 from traceprop.explain.judging import against_retraining, mean_loss
+from traceprop.explain.refit import Refit, refit
 from traceprop.explain.through import check_through
 from traceprop.passes.attribution.fit import ESCAPING_SHIFT
 from traceprop.passes.attribution.losses import Floats
@@ -45,6 +46,8 @@ class UnlearningResult:
         What was asked, done and shown, as a dict for records.
     gradient_store
         The store of the corrected model, for questions about it and for forgetting more; None where refused.
+    weights
+        With through="pipeline", 0 for every source row that is gone, by source id: what `tp.reweight` takes.
     """
 
     model: Any
@@ -56,6 +59,19 @@ class UnlearningResult:
     why: str
     compliance_report: dict[str, Any] = field(repr=False)
     gradient_store: GradientStore | None = field(repr=False, default=None)
+    refit: Refit | None = field(repr=False, default=None)
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """float64 per row of each source that lost some; empty where the features were held fixed."""
+        return {} if self.refit is None else self.refit.weights
+
+    def refitted(self, value: Any) -> Any:
+        """Give a lazy value as the pipeline without the forgotten rows gives it: new rows for the corrected model.
+
+        With features held fixed, and for plain arrays, it is the value itself.
+        """
+        return value if self.refit is None else self.refit.value(value)
 
 
 def unlearn(
@@ -93,7 +109,9 @@ def unlearn(
     method
         "auto" or "newton".
     through
-        None or "features": the features are held fixed, in this version.
+        None or "features": the features are held fixed. "pipeline": the rows go from the pipeline too: means, scalers,
+        imputers and encodings are those of the rows that stay (pass `reweight`), and so are all features; `.refitted`
+        gives new rows the same way, and what has no weighted form stays fixed and is named in `.why`.
     verify
         "auto": by a bound on the distance to the minimum. "retrain": also against a model retrained for real.
     inplace
@@ -114,7 +132,7 @@ def unlearn(
         raise ModelError("unlearn needs gradient_store=, a training context's ctx.gradient_store")
     if not isinstance(gradient_store, GradientStore):
         raise ModelError(f"gradient_store is ctx.gradient_store, not {type(gradient_store).__name__}")
-    check_through(through)
+    pipeline = check_through(through)
     if method not in ("auto", "newton"):
         raise ModelError(f"method={method!r} is not in this version; there are 'auto' and 'newton'")
     if verify not in ("auto", "retrain"):
@@ -126,7 +144,8 @@ def unlearn(
     test = None if X_test is None else _test_data(X_test, y_test, adapter)
 
     start = time.perf_counter()
-    rest = objective.without(request.samples)
+    again = refit(gradient_store, request) if pipeline else None
+    rest = objective.without(request.samples) if again is None else again.objective(adapter, objective)
     if not rest.count:
         raise NothingToForgetError(f"nothing would be left: all training rows are behind {request.asked}")
     refusal = _one_class(rest)
@@ -144,8 +163,14 @@ def unlearn(
     metrics["original_gradient_norm"] = gradient_store.gradient_norm
     before, after = _influence(objective, request, theta, stored, run)
     verdict, why, verified = _verdict(run, bound, touched)
+    if again is not None:
+        verdict, why, verified = _through_pipeline(again, verdict, why, verified)
     if verify == "retrain":
-        judged, ok = against_retraining(gradient_store, rest, request.samples, stored, seconds, test)
+        test_before = None if test is None else test[0]
+        if again is not None and test is not None:
+            test = _test_data(again.value(X_test), y_test, adapter)
+        data = None if again is None else (again.X, again.y)
+        judged, ok = against_retraining(gradient_store, rest, request.samples, stored, seconds, test, test_before, data)
         metrics |= judged
         before, after = judged["forget_logit_distance_original"], judged["forget_logit_distance"]
         verified = verified and ok if verdict == "certified" else touched and ok
@@ -157,12 +182,15 @@ def unlearn(
         )
     if inplace:
         corrected = adapter.corrected(stored, model, inplace=True)
-    store = gradient_store.after(rest, stored, corrected)
+    changed = {} if again is None else {"X": again.X, "y": again.y, "weights": again.weights}
+    store = gradient_store.after(rest, stored, corrected, **changed)
     if inplace:
         gradient_store.become(store)
         store = gradient_store
     report = _report(request, metrics, verdict, why, verified, inplace)
-    return UnlearningResult(corrected, verified, before, after, metrics, verdict, why, report, store)
+    if again is not None:
+        report["held_fixed"] = list(again.held) or "nothing"
+    return UnlearningResult(corrected, verified, before, after, metrics, verdict, why, report, store, again)
 
 
 def _checked_model(model: Any, store: GradientStore, adapter: AbstractLinearAdapter, theta: Floats) -> Any:
@@ -244,6 +272,17 @@ def _verdict(run: NewtonRun, bound: float, touched: bool) -> tuple[str, str, boo
         f"{steps}, then no step lessened the loss: {norm}, above the tolerance {run.tolerance:.1e}",
         False,
     )
+
+
+def _through_pipeline(again: Refit, verdict: str, why: str, verified: bool) -> tuple[str, str, bool]:
+    """What the features, as the pipeline without the rows gives them, add to the verdict."""
+    why = why.replace("features held fixed", "features as the pipeline gives them without the forgotten rows")
+    if again.held:
+        steps = "; ".join(again.held)
+        return "estimated", f"{why}; held fixed, as it was with all rows: {steps}", False
+    if not again.work.forms:
+        return verdict, f"{why}; the pipeline reduces no rows, so no other row's features changed", verified
+    return verdict, why, verified
 
 
 def _metrics(

@@ -179,7 +179,13 @@ class TrainingContext:
         X, y = self._data()
         self.adapter = self.adapter.settled(X, y)
         store = GradientStore(
-            self._owners(len(X)), self.adapter, X, y, granularity=self.granularity, schedule=self._schedule
+            self._owners(len(X)),
+            self.adapter,
+            X,
+            y,
+            granularity=self.granularity,
+            schedule=self._schedule,
+            lazies=(self._X, self._y),
         )
         if isinstance(self.adapter, AbstractLinearAdapter):
             store.objective, store.theta = self.adapter.objective(X, y), self.adapter.theta()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,10 @@ class GradientStore:
         float64 (n, p), of other models and of gradients logged by hand.
     schedule
         What `ctx.step` recorded: (loss, samples) per optimizer step.
+    lazies
+        The training data as they were given, X and y: lazy values lead to the pipeline behind them.
+    weights
+        By source id, 0 for every source row that was taken out of the pipeline too.
     """
 
     owners: Owners
@@ -48,6 +52,8 @@ class GradientStore:
     gradients: np.ndarray | None = None
     granularity: str | None = "epoch"
     schedule: list[tuple[float, np.ndarray]] = field(default_factory=list)
+    lazies: tuple[Any, Any] | None = field(default=None, repr=False)
+    weights: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         """Give the number of training samples, forgotten ones included."""
@@ -90,16 +96,20 @@ class GradientStore:
         """Norm of the gradient of the mean loss, penalty included, at the fitted parameters."""
         return self.fit.gradient_norm
 
-    def after(self, objective: LinearObjective, theta: Floats, model: Any) -> GradientStore:
-        """Give the store of a corrected model: same samples, the forgotten ones counted out."""
+    def after(self, objective: LinearObjective, theta: Floats, model: Any, **changed: Any) -> GradientStore:
+        """Give the store of a corrected model: same samples, the forgotten ones counted out.
+
+        `changed`: other attributes that the correction changed.
+        """
         from copy import copy
 
         adapter = copy(self.adapter)
         assert adapter is not None
         adapter.model = model
-        return GradientStore(
-            self.owners, adapter, self.X, self.y, objective, theta, None, self.granularity, list(self.schedule)
+        corrected = replace(
+            self, adapter=adapter, objective=objective, theta=theta, gradients=None, schedule=list(self.schedule)
         )
+        return replace(corrected, **changed)
 
     def become(self, other: GradientStore) -> None:
         """Take over what another store holds, for a model that was corrected in place."""

@@ -1,0 +1,137 @@
+"""Rows taken out of the pipeline and the model: against the whole pipeline run again without them, and a model retrained."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+import traceprop as tp
+from tests.explain.conftest import C
+from traceprop.errors import ModelError
+
+
+def fit(X, y):
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12, max_iter=200).fit(X, y)
+
+
+def context(model, X, y):
+    with tp.training_context(model, X, y) as ctx:
+        pass
+    return ctx.gradient_store
+
+
+# -- small, by expressions --------------------------------------------------------------------------------------------------
+
+
+class TestClinics:
+    """Features scaled by all rows' mean and deviation, outside of any traced function."""
+
+    def test_the_model_is_that_of_the_whole_run_without_the_rows(self, clinics, store):
+        result = tp.unlearn(gradient_store=store, source_id="north", rows=range(10, 30), through="pipeline")
+        gone = [k for k, (name, row) in enumerate(clinics.rows) if name == "north" and 10 <= row < 30]
+        stays = np.setdiff1d(np.arange(len(clinics.rows)), gone)
+        raw = clinics.features[stays]
+        again = (raw - raw.mean(axis=0)) / raw.std(axis=0)  # scaling scaled rows anew is scaling the raw ones
+        retrained = fit(again, clinics.y[stays])
+        np.testing.assert_allclose(result.model.coef_, retrained.coef_, rtol=1e-6)
+        np.testing.assert_allclose(result.model.intercept_, retrained.intercept_, rtol=1e-6, atol=1e-9)
+        assert result.verified
+        assert result.verdict == "certified"
+        assert "without the forgotten rows" in result.why
+        frozen = tp.unlearn(gradient_store=store, source_id="north", rows=range(10, 30))
+        assert np.abs(frozen.model.coef_ - retrained.coef_).max() > 1e-3, "and fixed features do not lead there"
+
+    def test_forgetting_in_two_steps_is_forgetting_at_once(self, store):
+        first = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 8], through="pipeline")
+        both = tp.unlearn(gradient_store=first.gradient_store, source_id="south", rows=[1], through="pipeline")
+        assert {name: np.flatnonzero(w == 0).tolist() for name, w in both.weights.items()} == {
+            "north": [3, 8],
+            "south": [1],
+        }
+        once = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 8], through="pipeline")
+        once = tp.unlearn(gradient_store=once.gradient_store, source_id="south", rows=[1], through="pipeline")
+        np.testing.assert_array_equal(both.model.coef_, once.model.coef_)
+
+    def test_retraining_agrees(self, store):
+        result = tp.unlearn(
+            gradient_store=store, source_id="south", rows=range(20), through="pipeline", verify="retrain"
+        )
+        assert result.verified
+        assert abs(result.metrics["gap_closed"] - 100) < 0.1
+        assert result.metrics["test_of_the_way"] < 1e-4
+        assert result.compliance_report["held_fixed"] == "nothing"
+
+    def test_plain_arrays_have_no_pipeline(self, clinics):
+        store = context(clinics.sklearn(), clinics.features, clinics.y)
+        with pytest.raises(ModelError, match="needs the pipeline: give training_context the lazy values"):
+            tp.unlearn(gradient_store=store, source_id="X_train", rows=[1], through="pipeline")
+
+
+def test_steps_without_a_weighted_form_are_named_and_lower_the_verdict():
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    y = (x[:, 0] + np.random.default_rng(1).normal(size=60) > 0).astype(int)
+    features = tp.trace(lambda x: x - np.median(x, axis=0))(tp.from_numpy(x, source_id="x"))
+    result = tp.unlearn(
+        gradient_store=context(fit(features, y), features, y), source_id="x", rows=[4], through="pipeline"
+    )
+    assert result.verdict == "estimated"
+    assert not result.verified
+    assert "numpy.median" in result.why
+
+
+def test_a_pipeline_that_reduces_no_rows_says_so():
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    y = (x[:, 0] + np.random.default_rng(1).normal(size=60) > 0).astype(int)
+    features = tp.trace(lambda x: np.tanh(x))(tp.from_numpy(x, source_id="x"))
+    store = context(fit(features, y), features, y)
+    result = tp.unlearn(gradient_store=store, source_id="x", rows=[4], through="pipeline")
+    assert "no other row's features changed" in result.why
+    frozen = tp.unlearn(gradient_store=store, source_id="x", rows=[4])
+    np.testing.assert_allclose(result.model.coef_, frozen.model.coef_, rtol=1e-12)
+
+
+# -- real rows: Adult with target-encoded categories ----------------------------------------------------------------------------
+
+COLUMNS = ["workclass", "education", "marital-status", "occupation", "relationship", "native-country"]
+NUMBERS = ["age", "education-num", "hours-per-week"]
+
+
+@tp.trace
+def prepare(people):
+    encoded = people.target_encode(COLUMNS, "rich", smoothing=1.0).select([*COLUMNS, *NUMBERS]).to_numpy("float64")
+    return (encoded - encoded.mean(axis=0)) / encoded.std(axis=0), people["rich"]
+
+
+@pytest.fixture(scope="module")
+def adult(data_dir):
+    table = pl.read_csv(data_dir / "adult.csv.gz")
+    rich = (table["income"].str.strip_chars(" .") == ">50K").cast(pl.Int64)
+    return table.select([*COLUMNS, *NUMBERS]).with_columns(rich=rich).sample(2400, seed=0, shuffle=True)
+
+
+def test_target_encoded_adult(adult):
+    people, new = adult[:2000], adult[2000:2400]
+    X, y = prepare(tp.from_dataframe(people, source_id="people"))
+    store = context(fit(X, np.asarray(y)), X, y)
+    fitted = prepare.fit(tp.from_dataframe(people, source_id="people"))
+    X_new, _ = fitted(tp.from_dataframe(new, source_id="new"))
+    rows = np.flatnonzero((people["occupation"] == "Exec-managerial").to_numpy())[:150]
+
+    result = tp.unlearn(gradient_store=store, source_id="people", rows=rows, through="pipeline")
+
+    kept = np.setdiff1d(np.arange(len(people)), rows)
+    again = tp.from_dataframe(people[kept], source_id="people")
+    X_again, y_again = prepare(again)
+    X_new_again, _ = prepare.fit(again)(tp.from_dataframe(new, source_id="new"))
+    retrained = fit(X_again.compute(), y_again.compute())
+    want = retrained.decision_function(X_new_again.compute())
+    got = result.model.decision_function(result.refitted(X_new).compute())
+    before = store.model.decision_function(X_new.compute())
+    frozen = tp.unlearn(gradient_store=store, source_id="people", rows=rows)
+    fixed = frozen.model.decision_function(X_new.compute())
+    way = np.linalg.norm(before - want)
+    assert np.linalg.norm(got - want) < 1e-4 * way
+    assert np.linalg.norm(fixed - want) > 0.2 * way, "with features held fixed much of the way is left"
