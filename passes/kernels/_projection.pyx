@@ -36,14 +36,23 @@ cdef extern from *:
     typedef float tp_floats __attribute__((vector_size(64), aligned(64), may_alias));
     typedef double tp_doubles __attribute__((vector_size(128), aligned(64), may_alias));
 
+    /* The entries of columns with one non-zero, from the number `first` on. */
+    static void tp_draw_one(uint64_t key, uint64_t first, uint64_t k, uint32_t* entries, int64_t* ends, int64_t count) {
+        for (int64_t j = 0; j < count; j++) {
+            const uint64_t word = tp_word(key, first + (uint64_t)j);
+            entries[j] = (uint32_t)(2 * (((word >> 32) * k) >> 32) + (word & 1));
+            ends[j] = j + 1;
+        }
+    }
+
     /* acc[position] += or -= the tile's column, for every entry 2 * position + sign of every column */
     #define TP_ADD(NAME, REAL, LANES)                                                                                \\
     TP_WIDE static void NAME(REAL* acc, const REAL* tile, const uint32_t* entries, const int64_t* ends,              \\
                              int64_t columns) {                                                                      \\
         static const REAL signs[2] = {1, -1};                                                                        \\
+        int64_t e = 0;                                                                                               \\
         LANES* cells = (LANES*)acc;                                                                                  \\
         const LANES* column = (const LANES*)tile;                                                                    \\
-        int64_t e = 0;                                                                                               \\
         for (int64_t j = 0; j < columns; j++) {                                                                      \\
             const LANES values = column[j];                                                                          \\
             for (; e < ends[j]; e++) cells[entries[e] >> 1] += values * signs[entries[e] & 1];                       \\
@@ -103,6 +112,9 @@ cdef extern from *:
     """
     const int TP_LANES
     uint64_t tp_word(uint64_t key, uint64_t counter) noexcept nogil
+    void tp_draw_one(
+        uint64_t key, uint64_t first, uint64_t k, uint32_t* entries, int64_t* ends, int64_t count
+    ) noexcept nogil
     void tp_add_float(
         float* acc, const float* tile, const uint32_t* entries, const int64_t* ends, int64_t columns
     ) noexcept nogil
@@ -131,13 +143,13 @@ cdef int64_t _draw(
     cdef int64_t j = 0, t, low, width, count = 0, k = matrix.k, position
     cdef int32_t skip
     cdef uint64_t word, counter, number
+    if matrix.nonzeros == 1 and not matrix.columns:
+        most = min(most, room)
+        tp_draw_one(matrix.key, <uint64_t> (matrix.offset + first), <uint64_t> k, entries, ends, most)
+        return most
     while j < most and count + k <= room:
         number = <uint64_t> (matrix.offset + (matrix.columns[first + j] if matrix.columns else first + j))
-        if matrix.nonzeros == 1:
-            word = tp_word(matrix.key, number)
-            entries[count] = <uint32_t> (2 * (((word >> 32) * <uint64_t> k) >> 32) + (word & 1))
-            count += 1
-        elif matrix.nonzeros:
+        if matrix.nonzeros:
             for t in range(matrix.nonzeros):
                 low = t * k // matrix.nonzeros
                 width = (t + 1) * k // matrix.nonzeros - low
@@ -168,11 +180,13 @@ cdef void _fill(
     floating* tile, int64_t count
 ) noexcept nogil:
     """Write one tile of rows transposed, every column times its weight."""
-    cdef int64_t j, r
+    cdef int64_t j, r, start, stop
     if columns:
-        for r in range(TP_LANES):
-            for j in range(count):
-                tile[j * TP_LANES + r] = x[r * stride + columns[j]]
+        for start in range(0, count, 128):
+            stop = min(start + 128, count)
+            for r in range(TP_LANES):
+                for j in range(start, stop):
+                    tile[j * TP_LANES + r] = x[r * stride + columns[j]]
     elif floating is float:
         tp_tile_float(x, stride, tile, count)
     else:
@@ -191,15 +205,14 @@ cdef void _rows(
     """The same for rows that fill no tile, one at a time."""
     cdef int64_t r, j, e
     cdef floating value
+    cdef floating[2] signs
+    signs[0], signs[1] = 1, -1
     for r in range(rows):
         e = 0
         for j in range(count):
             value = x[r * stride + (columns[j] if columns else j)] * weights[j * step]
             while e < ends[j]:
-                if entries[e] & 1:
-                    out[r * k + (entries[e] >> 1)] -= value
-                else:
-                    out[r * k + (entries[e] >> 1)] += value
+                out[r * k + (entries[e] >> 1)] += value * signs[entries[e] & 1]
                 e += 1
 
 
@@ -215,6 +228,7 @@ def project(
     cdef int64_t top, rows, full, first, count, i, most = min(block, m)
     cdef int64_t room = k * 2 + (1 << 16)
     cdef const int64_t* picked
+    cdef floating* cells
     matrix.k, matrix.offset, matrix.nonzeros, matrix.key = k, offset, nonzeros, key
     matrix.thresholds = &thresholds[0] if thresholds.shape[0] else NULL
     matrix.guide = &guide[0] if guide.shape[0] else NULL
@@ -246,14 +260,15 @@ def project(
                 count = _draw(&matrix, first, min(most, m - first), room, entries, ends)
                 picked = matrix.columns + first if matrix.columns else NULL
                 for i in range(full):
+                    cells = acc + i * k * TP_LANES
                     _fill(
                         &x[top + i * TP_LANES, 0 if picked else first], stride, picked, &weights[first * step], step,
                         tile, count,
                     )
                     if floating is float:
-                        tp_add_float(acc + i * k * TP_LANES, tile, entries, ends, count)
+                        tp_add_float(cells, tile, entries, ends, count)
                     else:
-                        tp_add_double(acc + i * k * TP_LANES, tile, entries, ends, count)
+                        tp_add_double(cells, tile, entries, ends, count)
                 if rows > full * TP_LANES:
                     _rows(
                         &x[top + full * TP_LANES, 0 if picked else first], stride, picked, &weights[first * step], step,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -34,7 +35,7 @@ LANES = 16  # rows of a tile in _projection.pyx
 _BLOCK = 4096  # columns drawn at once: long enough to be read ahead, and still in the second cache
 _SCRATCH = 1 << 24  # bytes of projected tiles that a thread keeps at hand
 _PER_THREAD = 1 << 21  # cells that are worth a thread
-_PRODUCT = 1 << 21  # cells of a gradient that `factored` forms at a time
+_PRODUCT, _PRODUCT_ROWS = 1 << 19, 64  # cells of gradients, and rows, that a thread of `factored_sjlt` forms at a time
 _SPARSE, _MASK, _SJLT = range(1, 4)  # so that one seed gives them different words
 
 
@@ -181,23 +182,21 @@ def factored_sjlt(
         raise ValueError(f"inputs (n, t, d_in) and outputs (n, t, d_out) do not fit: {a.shape} and {g.shape}")
     dtype = np.result_type(a, g)
     a, g = a.astype(dtype, copy=False), np.ascontiguousarray(g.astype(dtype, copy=False).swapaxes(1, 2))
-    n, _, d_in = a.shape
+    n, steps, d_in = a.shape
     d_out = g.shape[1]
     total = _room(out, n, k, dtype)
-    rows = max(LANES, _PRODUCT // max(1, d_in * d_out) // LANES * LANES)
-    width = max(1, _PRODUCT // (rows * max(1, d_in)))
-    for top in range(0, n, rows):
+    width = max(1, max(2 * k, _PRODUCT // _PRODUCT_ROWS) // max(1, d_in))  # in blocks far narrower than k, k costs most
+
+    def run(top: int) -> None:
+        part = slice(top, top + _PRODUCT_ROWS)
         for first in range(0, d_out, width):
-            product = np.matmul(g[top : top + rows, first : first + width], a[top : top + rows])
-            sjlt(
-                product.reshape(len(product), -1),
-                k,
-                seed,
-                nonzeros=nonzeros,
-                offset=offset + first * d_in,
-                out=total[top : top + rows],
-                threads=threads,
-            )
+            factors = g[part, first : first + width], a[part]
+            product = np.multiply(*factors) if steps == 1 else np.matmul(*factors)
+            product = product.reshape(len(product), -1)
+            at = offset + first * d_in
+            sjlt(product, k, seed, nonzeros=nonzeros, offset=at, out=total[part], threads=1)
+
+    _run_all(run, range(0, n, _PRODUCT_ROWS), _worth(threads, n * d_in * d_out * (steps + nonzeros)))
     return total
 
 
@@ -216,9 +215,8 @@ def _project(
 ) -> Floats:
     n, width = rows.shape
     total = _room(out, n, k, rows.dtype)
+    several = _worth(threads, int(n * width * per_column))
     _at_least(offset, 0, "offset")
-    if threads is not None:
-        _at_least(threads, 1, "threads")
     if not n or not width or (columns is not None and not len(columns)):
         return total
     picked = np.empty(0, dtype=np.int64) if columns is None else columns
@@ -227,23 +225,34 @@ def _project(
         reference.project(rows, picked, weights, total, offset, nonzeros, key, limits)
         return total
     guide = _guide(limits)
-    tiles = min(_SCRATCH // (LANES * k * rows.itemsize), 32 if per_column > 2 else 4)
+    tiles = min(_SCRATCH // (LANES * k * rows.itemsize), 32 if per_column > 2 else 8)
 
-    def run(part: slice) -> None:
+    size = -(-n // (several * LANES)) * LANES
+
+    def run(top: int) -> None:
+        part = slice(top, top + size)
         module.project(
             rows[part], picked, weights, total[part], offset, nonzeros, key, limits, guide, max(1, tiles), _BLOCK
         )
 
-    cells = int(n * (len(picked) or width) * per_column)
-    several = min(threads or _processors(), 1 + cells // _PER_THREAD, -(-n // LANES))
-    size = -(-n // (several * LANES)) * LANES
-    parts = [slice(top, top + size) for top in range(0, n, size)]
-    if len(parts) == 1:
-        run(parts[0])
-    else:
-        with ThreadPoolExecutor(len(parts)) as pool:
-            list(pool.map(run, parts))
+    _run_all(run, range(0, n, size), several)
     return total
+
+
+def _run_all(run: Callable[[int], None], tops: range, threads: int) -> None:
+    if threads == 1 or len(tops) < 2:
+        for top in tops:
+            run(top)
+        return
+    with ThreadPoolExecutor(min(threads, len(tops))) as pool:
+        list(pool.map(run, tops))
+
+
+def _worth(threads: int | None, cells: int) -> int:
+    """How many threads so much work is worth."""
+    if threads is not None:
+        _at_least(threads, 1, "threads")
+    return min(threads or _processors(), 1 + cells // _PER_THREAD)
 
 
 @functools.lru_cache(maxsize=8)

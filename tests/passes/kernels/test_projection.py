@@ -146,7 +146,9 @@ def test_a_mask_keeps_one_column_of_each_part(twin):
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("steps", [1, 4])
 def test_factors_are_projected_as_the_gradients_they_stand_for(twin, dtype, steps, monkeypatch):
-    monkeypatch.setattr(projection, "_PRODUCT", 300)  # several blocks of rows and of outputs
+    monkeypatch.setattr(projection, "_PRODUCT", 300)
+    monkeypatch.setattr(projection, "_PRODUCT_ROWS", 16)
+    monkeypatch.setattr(projection, "_PER_THREAD", 1)
     inputs, outputs = draws(37, steps, 9, dtype=dtype), draws(37, steps, 11, dtype=dtype, seed=1)
     gradients = np.einsum("nto,nti->noi", outputs, inputs).reshape(37, 99)
     for more in ({}, {"nonzeros": 2, "offset": 50}):
