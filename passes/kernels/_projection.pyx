@@ -130,6 +130,7 @@ cdef struct Matrix:
     int64_t k
     int64_t offset  # the number of the first column
     int64_t nonzeros  # per column; 0: as the thresholds say
+    int64_t* bounds  # of the parts of the k that they lie in
     uint64_t key
     const uint64_t* thresholds
     const int32_t* guide
@@ -151,8 +152,8 @@ cdef int64_t _draw(
         number = <uint64_t> (matrix.offset + (matrix.columns[first + j] if matrix.columns else first + j))
         if matrix.nonzeros:
             for t in range(matrix.nonzeros):
-                low = t * k // matrix.nonzeros
-                width = (t + 1) * k // matrix.nonzeros - low
+                low = matrix.bounds[t]
+                width = matrix.bounds[t + 1] - low
                 word = tp_word(matrix.key, number * <uint64_t> matrix.nonzeros + <uint64_t> t)
                 entries[count] = <uint32_t> (2 * (low + (((word >> 32) * <uint64_t> width) >> 32)) + (word & 1))
                 count += 1
@@ -240,12 +241,16 @@ def project(
     cdef void* raw = malloc((tiles * k + most) * TP_LANES * sizeof(floating) + 64)
     cdef floating* acc = <floating*> ((<size_t> raw + 63) & ~<size_t> 63)
     cdef floating* tile = acc + tiles * k * TP_LANES
-    if not entries or not ends or not raw:
+    matrix.bounds = <int64_t*> malloc((nonzeros + 1) * sizeof(int64_t))
+    if not entries or not ends or not raw or not matrix.bounds:
         free(entries)
         free(ends)
+        free(matrix.bounds)
         free(raw)
         raise MemoryError(f"no room for {tiles * TP_LANES} projected rows of {k}")
     with nogil:
+        for i in range(nonzeros + 1):
+            matrix.bounds[i] = i * k // nonzeros if nonzeros else 0
         top = 0
         while top < n:
             rows = min(tiles * TP_LANES, n - top)
@@ -283,4 +288,5 @@ def project(
             top += rows
     free(entries)
     free(ends)
+    free(matrix.bounds)
     free(raw)
