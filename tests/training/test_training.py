@@ -197,18 +197,53 @@ class TestTorch:
             single = np.concatenate([p.grad.numpy().ravel() for p in model.parameters()])
             np.testing.assert_allclose(store.gradients[row], single, rtol=1e-9, atol=1e-12)
 
-    def test_projected_gradients_keep_dot_products_about_right(self):
+    @pytest.mark.parametrize("kind", ["sjlt", "sparse", "very-sparse", "masked", "gaussian"])
+    def test_projected_gradients_keep_dot_products_about_right(self, kind):
         X, y = data()
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(5, 30), torch.nn.Tanh(), torch.nn.Linear(30, 1))
         grams = []
         for proj_dim in (None, 150, 10_000):
-            with tp.training_context(model, X, y, loss=bce, proj_dim=proj_dim) as ctx:
+            with tp.training_context(model, X, y, loss=bce, proj_dim=proj_dim, projection=kind) as ctx:
                 pass
             grams.append(ctx.gradient_store.gradients @ ctx.gradient_store.gradients.T)
         assert ctx.gradient_store.gradients.shape[1] == 211
         np.testing.assert_array_equal(grams[0], grams[2])
         assert np.corrcoef(grams[0].ravel(), grams[1].ravel())[0, 1] > 0.9
+
+    @pytest.mark.parametrize("kind", ["sjlt", "sparse", "very-sparse", "masked", "gaussian"])
+    def test_what_is_asked_is_projected_as_what_is_kept(self, kind):
+        X, y = data()
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(5, 30), torch.nn.Tanh(), torch.nn.Linear(30, 1))
+        with tp.training_context(model, X, y, loss=bce, proj_dim=40, projection=kind) as ctx:
+            pass
+        with tp.training_context(model, X, y, loss=bce) as whole:
+            pass
+        gradients = whole.gradient_store.gradients
+        kept = ctx.gradient_store.gradients
+        assert kept.shape == (len(X), 40)
+        for row in (0, 7):
+            np.testing.assert_allclose(ctx.adapter.project(gradients[row]), kept[row], rtol=0, atol=1e-12)
+        with tp.training_context(proj_dim=40, projection=kind) as logged:
+            logged.log_gradient(gradients, np.arange(len(X)))
+        np.testing.assert_allclose(logged.gradient_store.gradients, kept, rtol=0, atol=1e-12)
+
+    def test_projections_that_store_no_matrix_serve_models_of_any_size(self):
+        X, y = data()
+        model = torch.nn.Sequential(torch.nn.Linear(5, 200), torch.nn.Tanh(), torch.nn.Linear(200, 1))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("traceprop.training.adapter.GRADIENT_BYTES", 8 * 20 * len(X))
+            for given, message in (
+                ({"proj_dim": 20, "projection": "gaussian"}, r'Gaussian projection of 1,401.*projection="sjlt"'),
+                ({}, "give proj_dim=20"),
+            ):
+                refused = pytest.raises(ModelError, match=message)
+                with refused, tp.training_context(model, X, y, loss=bce, **given):
+                    pass
+            with tp.training_context(model, X, y, loss=bce, proj_dim=20) as ctx:
+                pass
+        assert ctx.gradient_store.gradients.shape == (len(X), 20)
 
     def test_what_is_refused_and_why(self):
         X, y = data()
@@ -296,6 +331,8 @@ class TestData:
             ({"X_train": None}, "X_train and y_train"),
             ({"store": "gradients.db"}, "not in this version"),
             ({"proj_dim": 0}, "positive"),
+            ({"proj_dim": 2.5}, "positive"),
+            ({"projection": "fft"}, "there are: sjlt, sparse"),
             ({"l2": -1.0}, "at least 0"),
         ):
             with pytest.raises(ModelError, match=message):

@@ -10,6 +10,7 @@ import numpy as np
 from traceprop.errors import ModelError
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
+from traceprop.training.projection import Projection
 
 GRADIENT_BYTES = 1 << 31
 
@@ -84,13 +85,12 @@ class AbstractLinearAdapter(AbstractAdapter):
 
 
 class AbstractGradientAdapter(AbstractAdapter):
-    """A model of which nothing but per-sample gradients is known, projected where `proj_dim` is fewer than they have."""
+    """A model of which nothing but per-sample gradients is known, projected where that makes them shorter."""
 
     cross_entropy: bool = False
 
-    def __init__(self, proj_dim: int | None) -> None:
-        self._proj_dim = proj_dim
-        self._projection: Floats | None = None
+    def __init__(self, projection: Projection | None) -> None:
+        self._projection = projection
 
     @property
     @abstractmethod
@@ -113,24 +113,23 @@ class AbstractGradientAdapter(AbstractAdapter):
         return self.projected(vector)
 
     def projected(self, gradients: Floats) -> Floats:
-        """Project gradients (…, size), where `proj_dim` is fewer than they have."""
-        from traceprop.training.projection import projection
-
-        if self._proj_dim is None or self._proj_dim >= self.size:
-            return gradients
-        if self._projection is None:
-            self._projection = projection(self.size, self._proj_dim)
-        return gradients @ self._projection
+        """Project gradients (…, size), where that makes them shorter."""
+        return gradients if self._projection is None else self._projection(gradients)
 
     def check_room(self, n: int) -> None:
         """Raise ModelError where `n` gradients, or the projection, would not fit in memory."""
-        fewer = self._proj_dim is not None and self._proj_dim < self.size
-        width = self._proj_dim if fewer else self.size
-        assert width is not None
-        if 8 * width * max(n, self.size if fewer else 0) > GRADIENT_BYTES:
+        width, matrix = self.size, 0
+        if self._projection is not None:
+            width, matrix = self._projection.width(self.size), self._projection.matrix_cells(self.size)
+        if 8 * matrix > GRADIENT_BYTES:
             raise ModelError(
-                f"{n} gradients of {self.size:,} parameters take {8 * n * width / 2**30:.1f} GiB; give proj_dim=512, "
-                "or fewer where even a projection of that many parameters is too large"
+                f"a Gaussian projection of {self.size:,} parameters takes {8 * matrix / 2**30:.1f} GiB; "
+                'projection="sjlt" stores no matrix'
+            )
+        if 8 * width * n > GRADIENT_BYTES:
+            raise ModelError(
+                f"{n} gradients of {self.size:,} parameters take {8 * n * width / 2**30:.1f} GiB; "
+                f"give proj_dim={min(512, max(1, GRADIENT_BYTES // (8 * n)))}"
             )
 
 

@@ -14,6 +14,7 @@ from traceprop.training.adapter import AbstractAdapter, AbstractGradientAdapter,
 from traceprop.training.data import check_lengths, plain_array, plain_features
 from traceprop.training.models import adapt
 from traceprop.training.owners import Owners, plain_owners, row_owners
+from traceprop.training.projection import Projection
 from traceprop.training.store import GradientStore
 
 
@@ -27,6 +28,7 @@ def training_context(
     proj_dim: int | None = None,
     granularity: str | None = None,
     store: Any = None,
+    projection: str = "sjlt",
 ) -> TrainingContext:
     """Keep per-sample gradients of the model that is trained inside the context, with the source rows they belong to.
 
@@ -56,17 +58,20 @@ def training_context(
         None for the default in force; per-sample gradients of the final model are logged at exit under each of them.
     store
         None: gradients are kept in memory in this version.
+    projection
+        How `proj_dim` is reached: "sjlt", "sparse", "very-sparse", "masked", which store no matrix, or "gaussian";
+        docs/attribution.md says what each costs and keeps.
 
     Raises
     ------
     ModelError
         The model has no trainable parameter, is not fitted, or has no known objective; lengths differ; features are
-        not finite numbers.
+        not finite numbers; there is no such projection.
     """
     if store is not None:
         raise ModelError("store= is not in this version: gradients are kept in memory; leave it out")
-    if proj_dim is not None and (not isinstance(proj_dim, int | np.integer) or proj_dim < 1):
-        raise ModelError(f"proj_dim is a positive number of dimensions, not {proj_dim!r}")
+    chosen = Projection(1 if proj_dim is None else proj_dim, projection)
+    shorter = None if proj_dim is None else chosen
     if not np.isfinite(l2) or l2 < 0:
         raise ModelError(f"l2 is the coefficient of a penalty, at least 0, not {l2!r}")
     if model is None and (loss is not None or l2):
@@ -75,7 +80,7 @@ def training_context(
         raise ModelError("a model's gradients need X_train and y_train; without data, leave out the model as well")
     adapter = None
     if model is not None:
-        adapter = adapt(model, loss, float(l2), proj_dim)
+        adapter = adapt(model, loss, float(l2), shorter)
         adapter.check()
     if (
         hasattr(X_train, "__len__")
@@ -84,20 +89,26 @@ def training_context(
     ):
         check_lengths(np.empty(len(X_train)), np.empty(len(y_train)), ("X_train", "y_train"))
     level = checked(granularity) if granularity is not None else training_granularity()
-    return TrainingContext(adapter, X_train, y_train, source_id, proj_dim, level)
+    return TrainingContext(adapter, X_train, y_train, source_id, shorter, level)
 
 
 class TrainingContext:
     """See `training_context`. `gradient_store` is there after the context has exited without an error."""
 
     def __init__(
-        self, adapter: AbstractAdapter | None, X: Any, y: Any, source_id: str | None, proj_dim: int | None, level: Any
+        self,
+        adapter: AbstractAdapter | None,
+        X: Any,
+        y: Any,
+        source_id: str | None,
+        projection: Projection | None,
+        level: Any,
     ) -> None:
         self.adapter = adapter
         self.granularity = level
         self._X, self._y = X, y
         self._source_id = source_id
-        self._proj_dim = proj_dim
+        self._projection = projection
         self._plain: tuple[np.ndarray, np.ndarray] | None = None
         self._logged: list[tuple[np.ndarray, np.ndarray]] = []
         self._schedule: list[tuple[float, np.ndarray]] = []
@@ -200,10 +211,8 @@ class TrainingContext:
         known = len(self._data()[0]) if self._X is not None else int(rows.max()) + 1
         total = np.zeros((known, gradients.shape[1]))
         np.add.at(total, rows, gradients)
-        if self._proj_dim is not None and self._proj_dim < total.shape[1]:
-            from traceprop.training.projection import projection
-
-            total = total @ projection(total.shape[1], self._proj_dim)
+        if self._projection is not None:
+            total = self._projection(total)
         return GradientStore(
             self._owners(known), gradients=total, granularity=self.granularity, schedule=self._schedule
         )

@@ -22,6 +22,7 @@ from traceprop.training.adapter import (
 )
 from traceprop.training.data import check_finite, plain_array
 from traceprop.training.loss import check_batch, check_labels, cross_entropy_of
+from traceprop.training.projection import Projection
 
 PROBED = 16
 CHUNK = 64
@@ -34,7 +35,7 @@ def are_params(model: Any) -> bool:
     return bool(leaves) and all(isinstance(leaf, _ARRAYS) for leaf in leaves)
 
 
-def adapt_params(params: Any, loss: Any, l2: float, proj_dim: int | None) -> AbstractAdapter:
+def adapt_params(params: Any, loss: Any, l2: float, projection: Projection | None) -> AbstractAdapter:
     """Find the adapter for params. Raises ModelError without a loss, or without a parameter to train."""
     if not callable(loss):
         raise ModelError(f"JAX params need loss=, called as loss(params, x, y), not {loss!r}")
@@ -42,23 +43,23 @@ def adapt_params(params: Any, loss: Any, l2: float, proj_dim: int | None) -> Abs
         raise ModelError(
             "the params have no trainable parameter (no array of floats), so no training row influenced them"
         )
-    return Params(params, loss, l2, proj_dim)
+    return Params(params, loss, l2, projection)
 
 
 class Params(AbstractAdapter):
     """Params whose form shows when training is over and the data known."""
 
-    def __init__(self, params: Any, loss: Callable[..., Any], l2: float, proj_dim: int | None) -> None:
+    def __init__(self, params: Any, loss: Callable[..., Any], l2: float, projection: Projection | None) -> None:
         self.model = params
         self._loss = loss
         self._l2 = l2
-        self._proj_dim = proj_dim
+        self._projection = projection
 
     def with_model(self, model: Any) -> AbstractAdapter:
         mine, theirs = map(jax.tree_util.tree_structure, (self.model, model))
         if mine != theirs:
             raise ModelError(f"the params handed back are {theirs}, those given to training_context {mine}")
-        return Params(model, self._loss, self._l2, self._proj_dim)
+        return Params(model, self._loss, self._l2, self._projection)
 
     def settled(self, X: np.ndarray, y: np.ndarray) -> AbstractAdapter:
         for leaf in jax.tree_util.tree_leaves(self.model):
@@ -67,7 +68,7 @@ class Params(AbstractAdapter):
         for layout in _layouts(self.model, X):
             if layout.holds(loss, X, y):
                 return LinearParamsAdapter(self.model, loss, self._l2, layout)
-        return ParamsAdapter(self.model, loss, self._proj_dim)
+        return ParamsAdapter(self.model, loss, self._projection)
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,8 +308,8 @@ class JaxLoss:
 class ParamsAdapter(AbstractGradientAdapter):
     """Any other params: gradients of each sample's loss in all of their floats, in float64."""
 
-    def __init__(self, params: Any, loss: SingleLoss, proj_dim: int | None) -> None:
-        super().__init__(proj_dim)
+    def __init__(self, params: Any, loss: SingleLoss, projection: Projection | None) -> None:
+        super().__init__(projection)
         self.model = params
         self._loss = loss
 
@@ -317,7 +318,7 @@ class ParamsAdapter(AbstractGradientAdapter):
         return sum(leaf.size for leaf in _floating(self.model))
 
     def gradients(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, Floats]:
-        """Per-sample losses (m,) and gradients (m, p), or (m, proj_dim), one chunk of samples at a time."""
+        """Per-sample losses (m,) and gradients (m, p), projected where asked for, one chunk of samples at a time."""
         self.check_room(len(X))
         targets = self._loss.targets(y)
         losses, rows = [], []

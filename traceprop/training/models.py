@@ -7,9 +7,10 @@ from typing import Any
 
 from traceprop.errors import ModelError
 from traceprop.training.adapter import AbstractAdapter
+from traceprop.training.projection import Projection
 
 
-def adapt(model: Any, loss: Any, l2: float, proj_dim: int | None) -> AbstractAdapter:
+def adapt(model: Any, loss: Any, l2: float, projection: Projection | None) -> AbstractAdapter:
     """Find the adapter for a model.
 
     Raises
@@ -20,7 +21,7 @@ def adapt(model: Any, loss: Any, l2: float, proj_dim: int | None) -> AbstractAda
     if _is_instance(model, "torch", "nn.Module"):
         from traceprop.training.torch import adapt_module
 
-        return adapt_module(model, loss, l2, proj_dim)
+        return adapt_module(model, loss, l2, projection)
     if _is_instance(model, "sklearn", "base.BaseEstimator"):
         from traceprop.training.sklearn import adapt_estimator
 
@@ -29,7 +30,7 @@ def adapt(model: Any, loss: Any, l2: float, proj_dim: int | None) -> AbstractAda
         from traceprop.training.jax import adapt_params, are_params
 
         if are_params(model):
-            return adapt_params(model, loss, l2, proj_dim)
+            return adapt_params(model, loss, l2, projection)
     raise ModelError(
         f"model is {type(model).__name__}; known are torch modules, JAX params (a pytree of arrays), scikit-learn's "
         "LogisticRegression, Ridge and LinearRegression, or None with gradients logged by ctx.log_gradient"

@@ -22,12 +22,13 @@ from traceprop.training.adapter import (
 )
 from traceprop.training.data import check_finite
 from traceprop.training.loss import check_labels, cross_entropy_of
+from traceprop.training.projection import Projection
 from traceprop.training.torch_loss import SingleLoss, find_single_loss
 
 CHUNK = 64
 
 
-def adapt_module(module: nn.Module, loss: Any, l2: float, proj_dim: int | None) -> AbstractAdapter:
+def adapt_module(module: nn.Module, loss: Any, l2: float, projection: Projection | None) -> AbstractAdapter:
     """Find the adapter for a module. Raises ModelError without a loss, or without a parameter to train."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if not trainable:
@@ -40,7 +41,7 @@ def adapt_module(module: nn.Module, loss: Any, l2: float, proj_dim: int | None) 
     name = _only_linear(module)
     if name is not None:
         return LinearModuleAdapter(module, loss, l2, name)
-    return ModuleAdapter(module, loss, proj_dim)
+    return ModuleAdapter(module, loss, projection)
 
 
 def _only_linear(module: nn.Module) -> str | None:
@@ -191,8 +192,8 @@ class LinearModuleAdapter(AbstractLinearAdapter):
 class ModuleAdapter(AbstractGradientAdapter):
     """Any other module: gradients of each sample's loss in all trainable parameters, in float64."""
 
-    def __init__(self, module: nn.Module, loss: Callable[..., Any], proj_dim: int | None) -> None:
-        super().__init__(proj_dim)
+    def __init__(self, module: nn.Module, loss: Callable[..., Any], projection: Projection | None) -> None:
+        super().__init__(projection)
         self.model = module
         self._loss = loss
         self._single: SingleLoss | None = None
@@ -207,7 +208,7 @@ class ModuleAdapter(AbstractGradientAdapter):
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
     def gradients(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, Floats]:
-        """Per-sample losses (m,) and gradients (m, p), or (m, proj_dim), one chunk of samples at a time."""
+        """Per-sample losses (m,) and gradients (m, p), projected where asked for, one chunk of samples at a time."""
         self.check_room(len(X))
         inputs = torch.from_numpy(np.ascontiguousarray(X)).double()
         if self._single is None:
