@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from traceprop.errors import TraceError
 from traceprop.ir.graph import Op, Param, Program, Value, payload_dtype
 from traceprop.ir.index_map import Full, Kind, Members, Span
 from traceprop.ir.opset import (
+    concat,
     constant,
     contract,
     distinct,
@@ -26,16 +27,18 @@ from traceprop.ir.opset import (
     reduce,
     scan,
     segment,
+    slice,
     sort,
 )
-from traceprop.ir.types import ArrayType, dtype_name, numpy_dtype
+from traceprop.ir.types import ArrayType, TableType, Type, dtype_name, numpy_dtype
 from traceprop.passes.optimize.dce import DCE
 from traceprop.passes.optimize.row_weights import Builder, RowWeights
 from traceprop.passes.optimize.weighted_forms import SAME, SCANS, Fold, GroupFold, group_form, reduction
 from traceprop.passes.rewrite import AbstractPass
 
 _POSITIONS = (filter, sort, distinct, join, random, group, match)
-PREFIX = "weights_"
+PREFIX, AGAIN = "weights_", "again_"
+"""How the parameters that the pass adds begin."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +94,21 @@ class Reweight(AbstractPass):
 
 
 def reweighted(
-    program: Program, weighted: Sequence[Param], changed: Sequence[Param] = (), rows: bool = False
+    program: Program, weighted: Sequence[Param], changed: Mapping[Param, Type] | None = None, rows: bool = False
 ) -> Reweighted:
     """The program with a weight for each row of some parameters, the new parameters behind the old ones, in order.
 
-    `changed`: parameters that the weights change, as results of an earlier program; each has another one, behind those of
-    the weights, for what it is with weights. With `rows`, the weights of the returned values' rows are returned too.
+    `changed`: parameters that the weights change, as results of an earlier program, with the types that they have then;
+    each has another parameter, behind those of the weights, for what it is with weights. With `rows`, the weights of
+    the returned values' rows are returned too.
     """
-    return _Walk(program, weighted, changed).result(rows)
+    return _Walk(program, weighted, changed or {}).result(rows)
 
 
 class _Walk:
     """Two programs side by side: `self.plain` without weights, and `self.new` with them, one value where they agree."""
 
-    def __init__(self, program: Program, weighted: Sequence[Param], changed: Sequence[Param]) -> None:
+    def __init__(self, program: Program, weighted: Sequence[Param], changed: Mapping[Param, Type]) -> None:
         self.program = program
         self.build = Builder()
         self.weights = RowWeights(self.build)
@@ -117,9 +121,10 @@ class _Walk:
             weight = Param(f"{PREFIX}{param.name}", ArrayType("f64", (param.type.dims[0],)), source)
             self.params.append(weight)
             self.weights[param] = {0: frozenset([weight])}
-        for param in changed:
-            self.new[param] = Param(f"again_{param.name}", param.type, param.source, param.fitted)
-            self.params.append(self.new[param])  # type: ignore[arg-type]
+        for param, type in changed.items():
+            again = Param(f"{AGAIN}{param.name}", type, param.source, param.fitted)
+            self.new[param] = again
+            self.params.append(again)
 
     def result(self, keep_rows: bool) -> Reweighted:
         for op in self.program.ops:
@@ -172,6 +177,9 @@ class _Walk:
     def _weighted(self, op: Op) -> Value:
         """The op's result with weights."""
         changed = any(self._of(value) is not value for value in op.operands)
+        if changed and op.definition is slice and isinstance(op.operands[0].type, TableType):
+            names = [op.attrs["column"]] if "column" in op.attrs else op.attrs["columns"]
+            changed = any(self._changes_column(op.operands[0], name) for name in names)
         if op.definition in _POSITIONS:
             if changed:
                 self._hold(op, "finds positions among values that the weights change; they stay those of all rows")
@@ -278,6 +286,24 @@ class _Walk:
         again = Op(op.definition, operands, op.attrs, op.payload, dtype, op.location, op.rule, op.native)
         self.build.ops.append(again)
         return again.result
+
+    def _changes_column(self, table: Value, name: str) -> bool:
+        """Whether the weights change this column of a table, and not only others."""
+        op = table.op
+        if self._of(table) is table:
+            return False
+        if op is None or op.definition not in (slice, gather, concat):
+            return True
+        if op.definition is not concat or op.attrs["axis"] == 0:
+            return any(self._changes_column(part, name) for part in op.operands if isinstance(part.type, TableType))
+        named = iter(op.attrs.get("names", ()))
+        for part in op.operands:
+            if isinstance(part.type, TableType):
+                if any(field.name == name for field in part.type.fields):
+                    return self._changes_column(part, name)
+            elif next(named) == name:
+                return self._of(part) is not part
+        return True
 
     def _special_rows(self, op: Op) -> None:
         """Rows that ops make of rows in ways that their maps do not tell."""

@@ -171,7 +171,7 @@ class TestScores:
         for kwargs, message in (
             ({"estimator": "trak"}, "not in this version; there are 'auto', 'influence'"),
             ({"estimator": "magic"}, "unknown"),
-            ({"through": "pipeline"}, "not in this version"),
+            ({"through": "pipeline", "estimator": "dot"}, "is for estimator='influence'"),
             ({"through": "both"}, "None, 'features' or 'pipeline'"),
             ({"outcome": "logit"}, "'auto', 'margin' or 'loss'"),
             ({"model": object()}, "not the one"),

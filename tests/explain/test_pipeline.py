@@ -5,16 +5,22 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import spearmanr
 
 import traceprop as tp
 from tests.explain.conftest import C
 from traceprop.errors import ModelError
+from traceprop.tracing.reweighted import Reweighting
+
+
+def new_model():
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12, max_iter=200)
 
 
 def fit(X, y):
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12, max_iter=200).fit(X, y)
+    return new_model().fit(X, y)
 
 
 def context(model, X, y):
@@ -95,6 +101,7 @@ def test_a_pipeline_that_reduces_no_rows_says_so():
 
 # -- real rows: Adult with target-encoded categories ----------------------------------------------------------------------------
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*was not among the fitting rows")
 COLUMNS = ["workclass", "education", "marital-status", "occupation", "relationship", "native-country"]
 NUMBERS = ["age", "education-num", "hours-per-week"]
 
@@ -112,12 +119,95 @@ def adult(data_dir):
     return table.select([*COLUMNS, *NUMBERS]).with_columns(rich=rich).sample(2400, seed=0, shuffle=True)
 
 
-def test_target_encoded_adult(adult):
-    people, new = adult[:2000], adult[2000:2400]
-    X, y = prepare(tp.from_dataframe(people, source_id="people"))
-    store = context(fit(X, np.asarray(y)), X, y)
-    fitted = prepare.fit(tp.from_dataframe(people, source_id="people"))
-    X_new, _ = fitted(tp.from_dataframe(new, source_id="new"))
+class Fitted:
+    """2,000 people and 400 new ones: features of both, and a model of the first."""
+
+    def __init__(self, adult: pl.DataFrame) -> None:
+        self.people, self.new = adult[:2000], adult[2000:2400]
+        self.X, self.y = prepare(tp.from_dataframe(self.people, source_id="people"))
+        self.model = fit(self.X, np.asarray(self.y))
+        self.store = context(self.model, self.X, self.y)
+        fitted = prepare.fit(tp.from_dataframe(self.people, source_id="people"))
+        self.X_new, labels = fitted(tp.from_dataframe(self.new, source_id="new"))
+        self.y_new = np.asarray(labels)
+
+    def margins_without(self, kept: np.ndarray) -> np.ndarray:
+        """Everything once more: the encoder, the scaler, the features of the new people, and the model."""
+        again = tp.from_dataframe(self.people.filter(pl.Series(kept)), source_id="people")
+        X, y = prepare(again)
+        X_new, _ = prepare.fit(again)(tp.from_dataframe(self.new, source_id="new"))
+        return fit(X.compute(), y.compute()).decision_function(X_new.compute()) * (2 * self.y_new - 1)
+
+
+@pytest.fixture(scope="module")
+def fitted(adult):
+    return Fitted(adult)
+
+
+class TestInfluence:
+    def test_it_is_the_derivative_of_the_whole_run(self, fitted):
+        engine = tp.attribution_engine(fitted.store, through="pipeline")
+        scores = engine.scores(fitted.X_new[:20], fitted.y_new[:20])
+        assert scores.verdict == "exact"
+        assert "follow their weights" in scores.why
+        for row in (0, 7, 1234):
+            high, low = (self.weighted_margins(fitted, row, 1e-3 * sign) for sign in (1, -1))
+            want = (high - low) / 2e-3
+            np.testing.assert_allclose(scores[:, row], want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+
+    @staticmethod
+    def weighted_margins(fitted, row, step):
+        weights = np.ones(2000)
+        weights[row] += step
+        work = Reweighting({"people": weights})
+        model = new_model().fit(work.value(fitted.X).compute(), np.asarray(fitted.y), sample_weight=weights)
+        logits = model.decision_function(work.value(fitted.X_new[:20]).compute())
+        return logits * (2 * fitted.y_new[:20] - 1)
+
+    def test_it_ranks_retrained_pipelines_where_frozen_features_do_not(self, fitted):
+        rng = np.random.default_rng(0)
+        kept = np.zeros((40, 2000), dtype=bool)
+        for mask in kept:
+            mask[rng.permutation(2000)[:1000]] = True
+        truth = np.array([fitted.margins_without(mask) for mask in kept])
+
+        def lds(predicted):
+            return np.mean([spearmanr(predicted[:, t], truth[:, t]).statistic for t in range(truth.shape[1])])
+
+        engine = tp.attribution_engine(fitted.store, through="pipeline")
+        scores = engine.scores(fitted.X_new, fitted.y_new)
+        frozen = tp.attribution_engine(fitted.store).scores(fitted.X_new, fitted.y_new)
+        effects = engine.effect(~kept, fitted.X_new, fitted.y_new)
+        assert lds(kept @ np.asarray(frozen).T) < 0.85
+        assert lds(kept @ np.asarray(scores).T) > 0.90
+        assert lds(np.asarray(effects)) > 0.98
+
+    def test_explanations_of_lazy_rows(self, fitted):
+        engine = tp.attribution_engine(fitted.store, through="pipeline")
+        result = engine.explain(fitted.X_new[3:4], fitted.y_new[3:4])
+        scores = engine.scores(fitted.X_new[3:4], fitted.y_new[3:4])
+        assert result.top(1)[0]["row"] == int(scores[0].argmax())
+
+    def test_without_fitted_state_it_is_influence_with_features_fixed(self):
+        x = np.random.default_rng(0).normal(size=(80, 3))
+        y = (x[:, 0] + np.random.default_rng(1).normal(size=80) > 0).astype(int)
+        features = tp.trace(lambda x: np.tanh(x))(tp.from_numpy(x, source_id="x"))
+        store = context(fit(features, y), features, y)
+        scores = tp.attribution_engine(store, through="pipeline").scores(x[:5], y[:5])
+        np.testing.assert_allclose(scores, tp.attribution_engine(store).scores(x[:5], y[:5]), rtol=1e-5, atol=1e-7)
+
+    def test_errors(self, clinics):
+        store = context(clinics.sklearn(), clinics.features, clinics.y)
+        with pytest.raises(ModelError, match="needs the pipeline"):
+            tp.attribution_engine(store, through="pipeline")
+        engine = tp.attribution_engine(clinics.store(), through="pipeline")
+        with pytest.raises(ModelError, match="does not say which row it is of"):
+            engine.attribute(np.zeros(4))
+
+
+def test_unlearning(fitted):
+    people, new = fitted.people, fitted.new
+    store, X_new = fitted.store, fitted.X_new
     rows = np.flatnonzero((people["occupation"] == "Exec-managerial").to_numpy())[:150]
 
     result = tp.unlearn(gradient_store=store, source_id="people", rows=rows, through="pipeline")

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ModelError
+from traceprop.explain.estimators import Influence
 from traceprop.explain.estimators import estimator as choose_estimator
+from traceprop.explain.pipeline_influence import PipelineInfluence
 from traceprop.explain.result import AttributionResult
 from traceprop.explain.scores import Scores
 from traceprop.explain.through import check_through
-from traceprop.training.data import check_finite, check_lengths, plain_array, plain_features
+from traceprop.tracing.lazy import is_lazy
+from traceprop.training.data import plain_array, test_data
 from traceprop.training.store import GradientStore
 
 
@@ -32,7 +35,9 @@ def attribution_engine(
     estimator
         "influence": exact Hessian, for linear models; "dot": gradient dot products, for any; "auto": the better one.
     through
-        None or "features": the features are held fixed, in this version.
+        None or "features": the features are held fixed. "pipeline": what a removed row does to means, scalers, imputers and
+        encodings, and so to all rows' features, counts too; the training data, and test rows that are new to the
+        pipeline, must be lazy. What has no weighted form or no derivative is held fixed and named in `.why`.
     outcome
         What is explained: "margin", log p_y / (1 - p_y) of the given y; "loss", minus the loss; "auto", the margin for
         a cross-entropy loss or a classifier, else minus the loss.
@@ -48,16 +53,12 @@ def attribution_engine(
         raise ModelError(
             f"gradient_store is a training context's ctx.gradient_store, not {type(gradient_store).__name__}"
         )
-    if check_through(through):
-        raise ModelError(
-            "through='pipeline' is not in this version of attribution: a removed row's effect on means, encodings and other "
-            "fitted statistics is followed by tp.unlearn(…, through='pipeline'), which measures it for the rows named"
-        )
+    pipeline = check_through(through)
     if outcome not in ("auto", "margin", "loss"):
         raise ModelError(f"outcome is 'auto', 'margin' or 'loss', not {outcome!r}")
     if model is not None and model is not gradient_store.model:
         raise ModelError("model is not the one whose gradients the store holds; leave it out, or train it in a context")
-    return AttributionEngine(gradient_store, estimator, outcome)
+    return AttributionEngine(gradient_store, estimator, outcome, pipeline)
 
 
 class AttributionEngine:
@@ -66,9 +67,14 @@ class AttributionEngine:
     Test rows may be lazy. Scores are in units of the outcome for "influence", and in none for "dot".
     """
 
-    def __init__(self, store: GradientStore, estimator: str, outcome: str) -> None:
+    def __init__(self, store: GradientStore, estimator: str, outcome: str, pipeline: bool = False) -> None:
         self.store = store
         self._estimator = choose_estimator(estimator, store, outcome)
+        self._pipeline = None
+        if pipeline:
+            if not isinstance(self._estimator, Influence):
+                raise ModelError(f"through='pipeline' is for estimator='influence', not {self._estimator.name!r}")
+            self._pipeline = PipelineInfluence(store, outcome)
 
     @property
     def estimator(self) -> str:
@@ -86,7 +92,9 @@ class AttributionEngine:
         ModelError
             Test rows of another width, of unequal length, not finite, or with labels that training had not.
         """
-        return Scores.of(*self._estimator.scores(*_test_data(X_test, y_test)))
+        if self._pipeline is not None:
+            return Scores.of(*self._pipeline.scores(X_test, y_test))
+        return Scores.of(*self._estimator.scores(*test_data(X_test, y_test)))
 
     def effect(self, subsets: Any, X_test: Any, y_test: Any) -> Scores:
         """Predict the change of each outcome when each set of training rows is removed: float32 (s, t).
@@ -98,7 +106,9 @@ class AttributionEngine:
         LineageError
             A position out of range.
         """
-        X, y = _test_data(X_test, y_test)
+        if self._pipeline is not None:
+            return Scores.of(*self._pipeline.effect(_subsets(subsets, len(self.store)), X_test, y_test))
+        X, y = test_data(X_test, y_test)
         return Scores.of(*self._estimator.effect(_subsets(subsets, len(self.store)), X, y))
 
     def attribute(self, test_gradient: Any, top_k: int = 10) -> AttributionResult:
@@ -107,11 +117,17 @@ class AttributionEngine:
         `test_gradient`: flat, or a sequence or dict of arrays in the order of the model's parameters; for
         scikit-learn coef_'s, then intercept_'s.
         """
-        values, verdict, why = self._estimator.of_gradient(test_gradient)
+        values, verdict, why = (self._pipeline or self._estimator).of_gradient(test_gradient)
         return AttributionResult(Scores.of(values, verdict, why), self.store.owners, top_k)
 
     def explain(self, x: Any, y: Any, top_k: int = 10) -> AttributionResult:
         """Explain the outcome of one row x, (d,) or (1, d), with its label y: the rows that raise and lower it most."""
+        if self._pipeline is not None and is_lazy(x):
+            return AttributionResult(
+                self.scores(x[None] if x.ndim == 1 else x, np.atleast_1d(plain_array(y, "y")))[0],
+                self.store.owners,
+                top_k,
+            )
         features, label = plain_array(x, "x"), np.atleast_1d(plain_array(y, "y"))
         expected = 1 if self.store.X is None else self.store.X.ndim - 1
         if features.ndim == expected:
@@ -121,13 +137,6 @@ class AttributionEngine:
                 f"explain takes one row and its label, not {features.shape} and {label.shape}; scores() takes many"
             )
         return AttributionResult(self.scores(features, label)[0], self.store.owners, top_k)
-
-
-def _test_data(X_test: Any, y_test: Any) -> tuple[np.ndarray, np.ndarray]:
-    X, y = plain_features(X_test, "X_test"), plain_array(y_test, "y_test")
-    check_lengths(X, y, ("X_test", "y_test"))
-    check_finite(y, "y_test")
-    return X, y
 
 
 def _subsets(subsets: Any, n: int) -> Sequence[np.ndarray]:

@@ -146,7 +146,7 @@ class Dot(AbstractLinearEstimator):
         return dot_scores(self.objective, self.theta, features, slopes), "estimated", self.why
 
     def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
-        return _sums(self.scores(X, y)[0], subsets), "estimated", self.why
+        return subset_effects(self.scores(X, y)[0], subsets), "estimated", self.why
 
     def of_gradient(self, gradient: Any) -> Found:
         direction = unflat(self.adapter.class_major(gradient), self.objective.classes)
@@ -175,7 +175,7 @@ class StoredDot(AbstractEstimator):
         return self._products(gradients), "estimated", self.why
 
     def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
-        return _sums(self.scores(X, y)[0], subsets), "estimated", self.why
+        return subset_effects(self.scores(X, y)[0], subsets), "estimated", self.why
 
     def of_gradient(self, gradient: Any) -> Found:
         adapter, stored = self.store.adapter, self._stored()
@@ -218,7 +218,7 @@ def estimator(name: str, store: GradientStore, outcome: str) -> AbstractEstimato
     )
 
 
-def _sums(scores: np.ndarray, subsets: Sequence[np.ndarray]) -> np.ndarray:
+def subset_effects(scores: np.ndarray, subsets: Sequence[np.ndarray]) -> np.ndarray:
     """Minus the sum of the scores of each set: float32 (s, t)."""
     member = np.zeros((len(subsets), scores.shape[1]), dtype=np.float32)
     for position, rows in enumerate(subsets):

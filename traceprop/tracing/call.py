@@ -42,10 +42,11 @@ class Call:
         """Runs the program if it has not run yet. Raises `ChangedSourceError` where a source is no longer what it was."""
         with self._lock:
             if self._outcome is None:
-                self._outcome = self.executor.run(self.program, self._concrete(), self.options)
+                self._outcome = self.executor.run(self.program, self.concrete_inputs(), self.options)
             return self._outcome
 
-    def _concrete(self) -> list[Any]:
+    def concrete_inputs(self) -> list[Any]:
+        """The inputs as the engines hold them. Raises `ChangedSourceError` for a source that is no longer what it was."""
         values = []
         for given in self.inputs:
             if isinstance(given, Source):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from traceprop.errors import TraceError
-from traceprop.ir import Program
+from traceprop.ir import ArrayType, Param, Program, TableType
+from traceprop.ir.types import Type
 from traceprop.passes.optimize.reweight import Reweight, Reweighted, reweighted, weights_id
 from traceprop.sources import ArraySource, Source
 from traceprop.tracing.call import Call
@@ -118,6 +119,19 @@ class Reweighting:
             self._calls[call] = self._again(call)
         return self._calls[call]
 
+    def changes(self, lazy: Lazy) -> bool:
+        """Whether the weights change a lazy value's cells."""
+        again = self.call(lazy.call())
+        return again is not None and again.found.values[lazy.value] is not lazy.value
+
+    def calls(self) -> list[Again]:
+        """The calls with weights that were made, each behind those that it reads from."""
+        return [again for again in self._calls.values() if again is not None]
+
+    def vectors(self) -> dict[str, ArraySource]:
+        """The weights as sources, by the id of the source that they weigh."""
+        return dict(self._sources)
+
     def check_all_used(self, name: str, call: Call) -> None:
         """Raises `TraceError` for weights of a source that was not met."""
         for unknown in self._weights.keys() - self._sources.keys():
@@ -125,15 +139,17 @@ class Reweighting:
             raise TraceError(f"{name} has no source {unknown!r} with rows; its sources are {listed}")
 
     def _again(self, call: Call) -> Again | None:
-        weighted, changed, vectors, values = [], [], [], []
+        weighted, vectors, values = [], [], []
+        changed: dict[Param, Type] = {}
         for param, given in zip(call.program.params, call.inputs, strict=True):
             if isinstance(given, Source):
                 if given.id in self._weights and param.rank:
                     weighted.append(param)
                     vectors.append(self._source(given))
             elif self.call(given.call()) is not None:
-                changed.append(param)
-                values.append(self.value(given))
+                if self.changes(given):
+                    values.append(self.value(given))
+                    changed[param] = _type_of(param.type, values[-1].type)
                 rows = None if param.fitted else self.rows(given)
                 if rows is not None:
                     weighted.append(param)
@@ -141,7 +157,7 @@ class Reweighting:
         if not weighted and not changed:
             return None
         memo = call.program.memo.setdefault("reweighted", {})
-        key = (tuple(weighted), tuple(changed))
+        key = (tuple(weighted), tuple((param, str(type)) for param, type in changed.items()))
         if key not in memo:
             memo[key] = reweighted(call.program, weighted, changed, rows=True)
         found: Reweighted = memo[key]
@@ -153,6 +169,14 @@ class Reweighting:
         if source.id not in self._sources:
             self._sources[source.id] = _weights_of(source, self._weights[source.id])
         return self._sources[source.id]
+
+
+def _type_of(before: Type, now: Type) -> Type:
+    """The cells' type now, in the sizes that the program knows."""
+    if isinstance(now, ArrayType):
+        return ArrayType(now.dtype, before.dims)
+    assert isinstance(before, TableType)
+    return replace(now, rows=before.rows)
 
 
 def _weights_of(source: Source, weights: Any) -> ArraySource:

@@ -68,6 +68,14 @@ def check_lengths(X: np.ndarray, y: np.ndarray, names: tuple[str, str]) -> None:
         raise ModelError(f"{names[0]} has no rows: a filter may have dropped all of them")
 
 
+def test_data(X_test: Any, y_test: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Give test rows and their labels as plain arrays of one length. Raises ModelError where they are not."""
+    X, y = plain_features(X_test, "X_test"), plain_array(y_test, "y_test")
+    check_lengths(X, y, ("X_test", "y_test"))
+    check_finite(y, "y_test")
+    return X, y
+
+
 def _typed(array: np.ndarray) -> np.ndarray:
     """Give an array of Python objects the dtype that all of them have, as a data frame's text column; else as it is."""
     try:

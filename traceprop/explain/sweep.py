@@ -1,0 +1,71 @@
+"""Backwards through all the calls behind some values: from their cotangents to the slopes of source weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from traceprop.ir import Value
+from traceprop.passes.attribution.adjoint import Adjoint
+from traceprop.passes.optimize.reweight import AGAIN, PREFIX
+from traceprop.sources import Source
+from traceprop.tracing.call import Call
+from traceprop.tracing.reweighted import Reweighting
+
+
+class _Leg:
+    """One call with weights: its backward sweep, and the values of its run that this looks at."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        known = call.program.memo.setdefault("adjoint", {})
+        if "sweep" not in known:
+            params = [p for p in call.program.params if p.name.startswith((PREFIX, AGAIN))]
+            known["sweep"] = Adjoint(call.program, params)
+        self.adjoint: Adjoint = known["sweep"]
+        given = dict(zip(call.program.params, call.concrete_inputs(), strict=True))
+        computed = [value for value in self.adjoint.needed if value not in given]
+        outcome = call.restricted(computed).outcome() if computed else call.outcome()
+        self.values: dict[Value, Any] = given | dict(zip(computed, outcome.results, strict=False))
+        self.sizes = outcome.sizes
+
+
+class Sweep:
+    """The backward sweep of a reweighting, through the calls that it has made; their forward values are computed once.
+
+    `stopped` names the ops that pass no slope on.
+    """
+
+    def __init__(self, work: Reweighting) -> None:
+        self._legs = {again.call: _Leg(again.call) for again in work.calls()}
+        self.stopped = tuple(dict.fromkeys(text for leg in self._legs.values() for text in leg.adjoint.stopped))
+        self._names = {source: name for name, source in work.vectors().items()}
+
+    def pull(self, cotangents: Sequence[tuple[Any, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Slopes per source row, float64 by source id, of the sum of cotangents times lazy values."""
+        waiting: dict[Call, dict[Value, np.ndarray]] = {}
+        slopes: dict[str, np.ndarray] = {}
+
+        def push(given: Any, cotangent: np.ndarray) -> None:
+            if isinstance(given, Source):
+                name = self._names.get(given)  # type: ignore[call-overload]
+                if name is not None:
+                    slopes[name] = slopes[name] + cotangent if name in slopes else cotangent
+                return
+            call = given.call()
+            if call in self._legs:
+                into = waiting.setdefault(call, {})
+                into[given.value] = into[given.value] + cotangent if given.value in into else cotangent
+
+        for lazy, cotangent in cotangents:
+            push(lazy, cotangent)
+        for call, leg in reversed(self._legs.items()):
+            here = waiting.pop(call, None)
+            if here is None:
+                continue
+            inputs = dict(zip(call.program.params, call.inputs, strict=True))
+            for param, cotangent in leg.adjoint.pull(leg.values, leg.sizes, here).items():
+                push(inputs[param], cotangent)
+        return slopes
