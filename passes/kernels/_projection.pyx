@@ -19,7 +19,8 @@ cdef extern from *:
     #define TP_STEP UINT64_C(0x9E3779B97F4A7C15)
     #define TP_ODD_1 UINT64_C(0xFF51AFD7ED558CCD)
     #define TP_ODD_2 UINT64_C(0xC4CEB9FE1A85EC53)
-    #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+    /* Chosen when the module is loaded, which takes glibc's loader. */
+    #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
     #define TP_WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
     #else
     #define TP_WIDE

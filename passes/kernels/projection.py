@@ -185,6 +185,8 @@ def factored_sjlt(
     n, steps, d_in = a.shape
     d_out = g.shape[1]
     total = _room(out, n, k, dtype)
+    if not (n and steps and d_in and d_out):
+        return total
     width = max(1, max(2 * k, _PRODUCT // _PRODUCT_ROWS) // max(1, d_in))  # in blocks far narrower than k, k costs most
 
     def run(top: int) -> None:
@@ -225,7 +227,7 @@ def _project(
         reference.project(rows, picked, weights, total, offset, nonzeros, key, limits)
         return total
     guide = _guide(limits)
-    tiles = min(_SCRATCH // (LANES * k * rows.itemsize), 32 if per_column > 2 else 8)
+    tiles = min(_SCRATCH // (LANES * k * rows.itemsize), 8 if nonzeros else 16)  # more leave the cache
 
     size = -(-n // (several * LANES)) * LANES
 

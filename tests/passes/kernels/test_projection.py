@@ -160,7 +160,10 @@ def test_factors_are_projected_as_the_gradients_they_stand_for(twin, dtype, step
     assert whole.dtype == dtype
     if steps == 1:
         np.testing.assert_array_equal(factored_sjlt(inputs[:, 0], outputs[:, 0], 30), whole)
-    assert factored_sjlt(inputs[:0], outputs[:0], 30).shape == (0, 30)
+    for empty in ((inputs[:0], outputs[:0]), (inputs[:, :0], outputs[:, :0]), (inputs[..., :0], outputs)):
+        found = factored_sjlt(*empty, 30)
+        assert found.shape == (len(empty[0]), 30)
+        assert not found.any()
 
 
 def ratios(project, x, seeds):
