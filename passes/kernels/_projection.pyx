@@ -79,7 +79,7 @@ cdef extern from *:
     }
 
     /* tile[j][r] = x[r][j] for the rows of one tile. Sixteen rows are more streams than a processor reads ahead alone. */
-    static void tp_tile_float(const float* x, int64_t stride, float* tile, int64_t columns) {
+    TP_WIDE static void tp_tile_float(const float* x, int64_t stride, float* tile, int64_t columns) {
         int64_t j = 0;
         for (; j + 16 <= columns; j += 16) {
             for (int r = 0; r < TP_LANES; r++) __builtin_prefetch(x + r * stride + j + 192);
@@ -97,7 +97,7 @@ cdef extern from *:
     }
 
     /* out[r][j] = tile[j][r] */
-    static void tp_untile_float(const float* tile, float* out, int64_t stride, int64_t columns) {
+    TP_WIDE static void tp_untile_float(const float* tile, float* out, int64_t stride, int64_t columns) {
         int64_t j = 0;
         for (; j + 4 <= columns; j += 4)
             for (int r = 0; r < TP_LANES; r += 4)
