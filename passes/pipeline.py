@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from traceprop.ir.graph import Program
+from traceprop.passes.optimize.coarsen import Coarsen
+from traceprop.passes.optimize.compose_maps import ComposeMaps
 from traceprop.passes.optimize.cse import CSE
 from traceprop.passes.optimize.dce import DCE
 from traceprop.passes.optimize.fold import Fold
 from traceprop.passes.optimize.instrument import Instrument
+from traceprop.passes.optimize.push_filters import PushFilters
 from traceprop.passes.rewrite import AbstractPass
+
+COARSE = ("batch", "epoch")
+"""The granularities at which a run keeps only what cannot be made of the rest."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,11 @@ class Pipeline:
         return stages
 
 
-def default_pipeline(record: bool, passes: Sequence[AbstractPass] | None = None) -> Pipeline:
-    """What a program goes through before it runs: captures first, so that no later pass can lose one."""
-    chosen = tuple(passes) if passes is not None else (Fold(), CSE(), DCE())
-    return Pipeline((Instrument(), *chosen) if record else chosen)
+def default_pipeline(record: bool, passes: Sequence[AbstractPass] | None = None, coarse: bool = False) -> Pipeline:
+    """What a program goes through before it runs: captures first, so that no later pass can lose one.
+
+    `coarse`: only what cannot be made of other captures is kept, as at granularity "batch" and "epoch".
+    """
+    chosen = tuple(passes) if passes is not None else (Fold(), CSE(), PushFilters(), ComposeMaps(), DCE())
+    kept = (Instrument(), Coarsen()) if coarse else (Instrument(),)
+    return Pipeline((*kept, *chosen) if record else chosen)

@@ -73,6 +73,8 @@ def test_dump_after_every_pass_of_a_type(folder: Path) -> None:
         ("instrument", "3"),
         ("fold", "3"),
         ("cse", "2"),
+        ("push_filters", "2"),
+        ("compose_maps", "2"),
         ("dce", "2"),
     ]
     one = traceprop("dump", "twice.py:twice", "--arg", "x=f64[N,4]", "--stage", "cse", cwd=folder)

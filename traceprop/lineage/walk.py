@@ -18,6 +18,7 @@ from traceprop.ir.index_map import carries
 from traceprop.ir.opset import constant
 from traceprop.lineage.reads import Scope, backward, forward
 from traceprop.lineage.region import Region, everything
+from traceprop.passes.optimize.coarsen import derivation, derives
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
 
@@ -89,6 +90,11 @@ def scope_of(call: Call) -> Scope:
             given = call.inputs[call.program.params.index(value)]  # type: ignore[arg-type]
             return np.asarray(given.value() if isinstance(given, Source) else given.concrete())
         captures = call.outcome().captures
+        recorded = call.options.get("granularity") is not None
+        if recorded and value not in captures and derives(value, set(captures)):
+            leaves, program = derivation(value, set(captures))
+            found = call.executor.run(program, [lookup(leaf) for leaf in leaves], {"granularity": None})
+            captures[value] = found.results[0]
         if value not in captures:
             raise LineageError(
                 f"{call.program.name} ran with granularity={call.options.get('granularity')!r}, which records no lineage, and "

@@ -41,6 +41,8 @@ from traceprop.ir.opset import (
 )
 from traceprop.ir.opset.shape import column_ranges
 from traceprop.ir.types import numpy_dtype
+from traceprop.passes.optimize.fuse import FUSED
+from traceprop.runtime.fused import Fused
 from traceprop.runtime.payloads import resolve
 
 
@@ -170,6 +172,10 @@ def _constant(op: Op, operands: list[str], writer: _Writer) -> str:
 
 def _elementwise(op: Op, operands: list[str], writer: _Writer) -> str:
     assert op.payload
+    if op.payload == FUSED:
+        name = f"fused_{len(writer.scope)}"
+        writer.scope[name] = Fused([(resolve(step), tuple(places)) for step, *places in op.attrs["steps"]])
+        return f"{name}({', '.join(operands)})"
     family = f", {op.attrs['family']!r}" if "family" in op.attrs else ""
     return f"{writer.function(op.payload)}({', '.join(operands)}{family}{_options(op, 'control', 'spread', 'family')})"
 

@@ -13,6 +13,7 @@ from typing import Any
 from traceprop.errors import ExecutionError, TracepropError
 from traceprop.ir import Op, Program, Value
 from traceprop.ir.executor import Outcome
+from traceprop.ir.opset import record as record_op
 from traceprop.passes.optimize.instrument import captured_values
 from traceprop.passes.pipeline import Pipeline, default_pipeline
 from traceprop.runtime.codegen import generate
@@ -29,17 +30,23 @@ class Executable:
     """
 
     def __init__(
-        self, program: Program, record: bool, passes: Sequence[Any] | None = None, world: str = "numpy"
+        self,
+        program: Program,
+        record: bool,
+        passes: Sequence[Any] | None = None,
+        world: str = "numpy",
+        coarse: bool = False,
     ) -> None:
         self.traced = program
         self.records = record
-        self.pipeline: Pipeline = default_pipeline(record, passes)
+        self.pipeline: Pipeline = default_pipeline(record, passes, coarse)
         self.program = self.pipeline(program)
         self._kept: list[Value] = captured_values(program) if record else []
         code = generate(self.program)
         self.code = code.source
         self._op_of_line = code.op_of_line
         self._file = f"<traceprop {program.name} {next(_numbers)}>"
+        self._records = sum(op.definition is record_op for op in self.program.ops)
         self._executed = sum(not op.definition.effect for op in self.program.ops)
         linecache.cache[self._file] = (len(self.code), None, self.code.splitlines(True), self._file)
         weakref.finalize(self, linecache.cache.pop, self._file, None)
@@ -63,7 +70,8 @@ class Executable:
             op = self._failed(error)
             where = f"{op.label} at {op.location or 'an unknown line'}" if op else self.traced.name
             raise ExecutionError(f"{where} failed: {error}") from error
-        return Outcome(results, dict(zip(self._kept, captures, strict=True)), sizes, self._executed)
+        kept = {value: found for value, found in zip(self._kept, captures, strict=True) if found is not None}
+        return Outcome(results, kept, sizes, self._executed)
 
     def _failed(self, error: Exception) -> Op | None:
         lines = [
@@ -73,7 +81,7 @@ class Executable:
 
     def explain(self) -> str:
         """What runs this program, and what it keeps, in words."""
-        kept = "no lineage is recorded" if not self.records else f"{len(self._kept)} index arrays are recorded per run"
+        kept = "no lineage is recorded" if not self.records else f"{self._records} index arrays are recorded per run"
         return (
             f"{self.traced.name}: {len(self.traced.ops)} ops as traced, {self._executed} as run, by NumPy and polars on this "
             f"machine; {kept}; passes: {', '.join(step.name for step in self.pipeline.passes)}"

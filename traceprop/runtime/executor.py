@@ -8,6 +8,7 @@ from typing import Any
 
 from traceprop.ir import Program
 from traceprop.ir.executor import Outcome
+from traceprop.passes.pipeline import COARSE
 from traceprop.runtime.executable import Executable
 
 
@@ -19,7 +20,9 @@ class LocalExecutor:
 
     def compile(self, program: Program, options: Mapping[str, Any]) -> Executable:
         """The executable for a program: recording or not, with these passes."""
-        chosen = (options.get("granularity") is not None, options.get("passes"), options.get("world", "numpy"))
+        granularity = options.get("granularity")
+        record, coarse = granularity is not None, granularity in COARSE
+        chosen = (record, options.get("passes"), options.get("world", "numpy"), coarse)
         with self._lock:
             known: dict[Any, Executable] = program.memo.setdefault("executables", {})
             if chosen not in known:

@@ -16,7 +16,7 @@ from traceprop.ir import Dim, Param, Program, Value, symbol
 from traceprop.ir.executor import AbstractExecutor
 from traceprop.ir.expr import substitute
 from traceprop.passes.optimize.freeze import Freeze, fitted_values
-from traceprop.passes.pipeline import Stage, default_pipeline
+from traceprop.passes.pipeline import COARSE, Stage, default_pipeline
 from traceprop.passes.rewrite import AbstractPass
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
@@ -115,7 +115,9 @@ class TracedFunction:
         """The program for these arguments as traced and behind each pass: `.name`, `.program`, `.ops`, `.seconds`."""
         _, call = self.prepare(args, kwargs)
         with uncollected():
-            stages = default_pipeline(call.options["granularity"] is not None, self.passes).history(call.program)
+            granularity = call.options["granularity"]
+            pipeline = default_pipeline(granularity is not None, self.passes, granularity in COARSE)
+            stages = pipeline.history(call.program)
         for k, stage in enumerate(stages[1:], 1):
             if stage.program is not call.program:  # what its page tells of the passes before
                 stage.program.memo["history"] = tuple((each.name, each.program) for each in stages[: k + 1])
