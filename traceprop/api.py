@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from traceprop.errors import SourceError, TraceError
+from traceprop.errors import LineageError, SourceError, TraceError
 from traceprop.runtime.executor import LOCAL
 from traceprop.sources import ArraySource, CsvArraySource, CsvTableSource, FrameSource, Source
 from traceprop.sources.source import reset_array_ids
@@ -54,25 +54,32 @@ __all__ = [
 ]
 
 
-def _array(source: Source) -> LazyArray:
-    _outside_trace(source)
-    return LazyArray.from_source(source, LOCAL)
+def _array(source: Source, lineage: Any = None) -> LazyArray:
+    return LazyArray.from_source(_entering(source, lineage), LOCAL)
 
 
-def _table(source: Source) -> Table:
-    _outside_trace(source)
-    return Table.from_source(source, LOCAL)
+def _table(source: Source, lineage: Any = None) -> Table:
+    return Table.from_source(_entering(source, lineage), LOCAL)
 
 
-def _outside_trace(source: Source) -> None:
+def _entering(source: Source, lineage: Any) -> Source:
+    """The source as a program begins with it: with the chain that it continues, where there is one."""
     trace = active_trace()
     if trace is not None:
         raise TraceError(
             f"the source {source.id!r} is made inside the traced function {trace.name!r}; make it outside and pass it in"
         )
+    if lineage is not None:
+        if not hasattr(lineage, "saved_as"):
+            raise LineageError(
+                f"lineage= takes the view of the result that was saved, from tp.provenance(x) or a store's load(name), "
+                f"not {type(lineage).__name__}"
+            )
+        source.lineage = lineage.saved_as(source)
+    return source
 
 
-def from_csv(path: str | Path, source_id: str | None = None) -> LazyArray:
+def from_csv(path: str | Path, source_id: str | None = None, lineage: Any = None) -> LazyArray:
     """A CSV file of numbers as a lazy float64 array of shape (rows, columns).
 
     The file is read and checked whole at the call. The first line is the header; an empty cell is NaN. Rows are numbered
@@ -80,11 +87,14 @@ def from_csv(path: str | Path, source_id: str | None = None) -> LazyArray:
     Raises `SourceError` that names file, line and column: a cell that is no number (`tp.read_csv` reads text), ragged
     rows, an unusable header, bytes that are not UTF-8, an empty or missing file.
     """
-    return _array(CsvArraySource(path, source_id))
+    return _array(CsvArraySource(path, source_id), lineage)
 
 
 def read_csv(
-    path: str | Path | Sequence[str | Path], source_id: str | None = None, na_values: str | Sequence[str] = ()
+    path: str | Path | Sequence[str | Path],
+    source_id: str | None = None,
+    na_values: str | Sequence[str] = (),
+    lineage: Any = None,
 ) -> Table:
     """A CSV file as a lazy table with typed columns: int64, float64, bool or text, told apart by what they hold.
 
@@ -93,7 +103,9 @@ def read_csv(
     """
     paths = _paths(path)
     if paths is None:
-        return _table(CsvTableSource(path, source_id, na_values))  # type: ignore[arg-type]
+        return _table(CsvTableSource(path, source_id, na_values), lineage)  # type: ignore[arg-type]
+    if lineage is not None:
+        raise LineageError("lineage= continues the chain of one file, and these are several")
     lead = f"{source_id}/" if source_id is not None else ""
     parts = [CsvTableSource(p, None, na_values) for p in paths]
     for part in parts:
@@ -115,49 +127,49 @@ def _paths(path: Any) -> list[Any] | None:
     return None
 
 
-def read_parquet(path: str | Path, source_id: str | None = None) -> Table:
+def read_parquet(path: str | Path, source_id: str | None = None, lineage: Any = None) -> Table:
     """A Parquet file as a lazy table with the file's column types. Rows are numbered in file order; they have no lines."""
     from traceprop.sources.csv import ParquetSource
 
-    return _table(ParquetSource(path, source_id))
+    return _table(ParquetSource(path, source_id), lineage)
 
 
-def from_dataframe(df: Any, source_id: str | None = None) -> Table:
+def from_dataframe(df: Any, source_id: str | None = None, lineage: Any = None) -> Table:
     """A lazy table of a pandas, polars or Arrow table, or of anything with `__arrow_c_stream__`; a pandas index is left out."""
-    return _table(FrameSource(df, source_id))
+    return _table(FrameSource(df, source_id), lineage)
 
 
-def from_numpy(arr: np.ndarray, source_id: str | None = None) -> LazyArray:
+def from_numpy(arr: np.ndarray, source_id: str | None = None, lineage: Any = None) -> LazyArray:
     """A lazy array of a NumPy array; axis 0 is its rows. It is not copied: a write to it before the run is an error then.
 
     `source_id` defaults to `array-<n>`.
     """
-    return _array(ArraySource(arr, source_id))
+    return _array(ArraySource(arr, source_id), lineage)
 
 
-def from_torch(t: Any, source_id: str | None = None) -> LazyArray:
+def from_torch(t: Any, source_id: str | None = None, lineage: Any = None) -> LazyArray:
     """A lazy array of a PyTorch tensor, detached and on the CPU; `.compute()` gives a tensor. Axis 0 is its rows.
 
     Its memory is not copied: a write to it before the run is an error then. `source_id` defaults to `array-<n>`.
     """
     source = ArraySource(to_numpy(t), source_id)
     source.world = "torch"
-    return _array(source)
+    return _array(source, lineage)
 
 
-def from_jax(a: Any, source_id: str | None = None) -> LazyArray:
+def from_jax(a: Any, source_id: str | None = None, lineage: Any = None) -> LazyArray:
     """A lazy array of a JAX array; `.compute()` gives a JAX array. Axis 0 is its rows.
 
     float64 stays float64, whatever `jax_enable_x64` says. `source_id` defaults to `array-<n>`.
     """
     source = ArraySource(to_numpy(a), source_id)
     source.world = "jax"
-    return _array(source)
+    return _array(source, lineage)
 
 
-def array(data: Any, dtype: Any = None, source_id: str | None = None) -> LazyArray:
+def array(data: Any, dtype: Any = None, source_id: str | None = None, lineage: Any = None) -> LazyArray:
     """A lazy array of nested lists or of anything that `numpy.array` takes; the data is copied."""
-    return _array(ArraySource(np.array(data, dtype=dtype), source_id))
+    return _array(ArraySource(np.array(data, dtype=dtype), source_id), lineage)
 
 
 @overload

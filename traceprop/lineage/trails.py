@@ -10,6 +10,7 @@ import numpy as np
 from traceprop.ir import Expr, Kind, Read, Span, Value
 from traceprop.ir.expr import evaluate
 from traceprop.ir.index_map import AXIS_NAMES, axes_in
+from traceprop.lineage.chain import behind
 from traceprop.lineage.reads import Scope, backward, bounded
 from traceprop.lineage.region import Region, everything
 from traceprop.lineage.runs import Runs
@@ -76,15 +77,14 @@ def _followed(call: Call, value: Value, start: Strand | Threads) -> Iterator[tup
                             _add(there, moved)
     for param, given in zip(call.program.params, call.inputs, strict=True):
         for known in reached.get((param, 0), []):
-            source = given if isinstance(given, Source) else given.source
-            if source is not None and isinstance(known, Threads):
-                yield source, distinct(Trail(known.rows, known.positions(scope.shape(param), 0)))
-            elif source is not None:
-                yield source, known.trail
+            came = behind(given)
+            if isinstance(came, Source):
+                rows = Trail(known.rows, known.positions(scope.shape(param), 0)) if isinstance(known, Threads) else None
+                yield came, known.trail if rows is None else distinct(rows)
             elif isinstance(known, Threads):
-                yield from _followed(given.call(), given.value, known)
+                yield from _followed(came.call(), came.value, known)
             else:
-                yield from _continued(given, known)
+                yield from _continued(came, known)
 
 
 def _continued(given: Lazy, strand: Strand) -> Iterator[tuple[Source, Trail]]:

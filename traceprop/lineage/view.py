@@ -13,10 +13,11 @@ from traceprop.ir import Location as CodeLocation
 from traceprop.ir import Program, Value
 from traceprop.ir.dump import value_names
 from traceprop.ir.opset import constant
+from traceprop.lineage.chain import as_saved, behind, columns_taken, shape_of
 from traceprop.lineage.region import Region, rows_of
 from traceprop.lineage.runs import Runs
 from traceprop.lineage.trails import Trail, direct_pairs, distinct
-from traceprop.lineage.walk import AGGREGATE, Regions, State, limit_of, matches, needed, scope_of, to_inputs, to_results
+from traceprop.lineage.walk import AGGREGATE, Regions, State, limit_of, matches, needed, to_inputs, to_results
 from traceprop.sources import Location, Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.lazy import Lazy, is_lazy
@@ -68,23 +69,48 @@ class View:
         """The traced program that computes the (first) value."""
         return self._values[0].call().program
 
+    @property
+    def value(self) -> Lazy:
+        """The lazy value that is asked about. Raises `LineageError` for a view of several."""
+        if len(self._values) != 1:
+            raise LineageError(f"a view of one value is needed here; this one is of {len(self._values)}")
+        return self._values[0]
+
+    # -- chains -------------------------------------------------------------------------------------------------------
+
+    def saved_as(self, source: Source) -> View:
+        """This lineage as that of a source that holds the saved value: what `lineage=` of the source calls asks for.
+
+        Raises `SourceError` with both shapes where the source is not as large as the value.
+        """
+        return View([as_saved(self, source)])
+
+    def columns_taken(self, positions: Sequence[int]) -> View:
+        """The lineage of some columns, by number."""
+        return View([columns_taken(self.value, positions)])
+
+    def first_sources(self) -> list[Source]:
+        """The sources that nothing is behind, in order of first use; of several that are the same, the first."""
+        found: dict[str, Source] = {}
+        for value in self._values:
+            for source in _sources_behind(value):
+                known = found.setdefault(source.id, source)
+                if not known.same_as(source):
+                    raise LineageError(
+                        f"two different sources are called {source.id!r} ({known.path or 'in memory'} and "
+                        f"{source.path or 'in memory'}), and answers speak in ids; give one of them another with source_id="
+                    )
+        return list(found.values())
+
     # -- the way ------------------------------------------------------------------------------------------------------
 
     def sources(self) -> list[str]:
         """Source ids, in order of first use."""
-        return [source.id for source in self._sources()]
-
-    def _sources(self) -> list[Source]:
-        found: dict[int, Source] = {}
-        for value in self._values:
-            for source in _sources_behind(value):
-                if not source.placeholder:
-                    found.setdefault(id(source), source)
-        return list(found.values())
+        return [source.id for source in self.first_sources()]
 
     def source(self, source_id: str) -> Source:
         """The source of that id. Raises `LineageError` that names the ones there are."""
-        known = {source.id: source for source in self._sources()}
+        known = {source.id: source for source in self.first_sources()}
         if source_id not in known:
             near = difflib.get_close_matches(str(source_id), known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -209,7 +235,7 @@ class View:
             if kind == "direct" and value.value.rank:
                 everything = np.arange(value.concrete_shape()[0])
                 for reached, trail in _pairs(value, everything):
-                    if reached is source:
+                    if reached.id == source.id:
                         hit = np.isin(trail.positions, chosen)
                         found = found | Runs.of(np.unique(trail.rows[hit]))
                 continue
@@ -228,37 +254,26 @@ class View:
         return sorted(found.items(), key=lambda item: order.get(item[0], len(order)))
 
 
-def _reach(value: Lazy, regions: Regions, limit: int) -> Iterator[tuple[Source, Regions]]:
-    """The source cells behind cells of a lazy value, through all calls on the way."""
-    if value.source is not None:
-        yield value.source, regions
+def _reach(given: Source | Lazy, regions: Regions, limit: int) -> Iterator[tuple[Source, Regions]]:
+    """The source cells behind cells of a lazy value, through all calls and saved results on the way."""
+    given = behind(given)
+    if isinstance(given, Source):
+        yield given, regions
         return
-    call = value.call()
-    for k, reached in to_inputs(call, {value.value: regions}, limit).items():
-        given = call.inputs[k]
-        if isinstance(given, Source):
-            yield given, reached
-        else:
-            yield from _reach(given, reached, limit)
+    call = given.call()
+    for k, reached in to_inputs(call, {given.value: regions}, limit).items():
+        yield from _reach(call.inputs[k], reached, limit)
 
 
-def _forward(value: Lazy, source: Source, rows: np.ndarray, limit: int) -> Regions:
+def _forward(given: Source | Lazy, source: Source, rows: np.ndarray, limit: int) -> Regions:
     """The cells of a lazy value that depend on some rows of a source."""
-    if value.source is not None:
-        return _given_rows(value.concrete_shape(), rows) if value.source is source and len(rows) else {}
-    call = value.call()
-    given: dict[int, Regions] = {}
-    scope = scope_of(call)
-    for k, (param, item) in enumerate(zip(call.program.params, call.inputs, strict=True)):
-        if isinstance(item, Source):
-            if item is source and len(rows):
-                given[k] = _given_rows(scope.shape(param), rows)
-        else:
-            regions = _forward(item, source, rows, limit)
-            if regions:
-                given[k] = regions
-    found = to_results(call, given, [value.value], limit) if given else {}
-    return found.get(value.value, {})
+    given = behind(given)
+    if isinstance(given, Source):
+        mine = given.id == source.id and not given.placeholder
+        return _given_rows(shape_of(given), rows) if mine and len(rows) else {}
+    call = given.call()
+    reached = {k: regions for k, item in enumerate(call.inputs) if (regions := _forward(item, source, rows, limit))}
+    return to_results(call, reached, [given.value], limit).get(given.value, {}) if reached else {}
 
 
 def _given_rows(shape: tuple[int, ...], rows: np.ndarray) -> Regions:
@@ -267,38 +282,39 @@ def _given_rows(shape: tuple[int, ...], rows: np.ndarray) -> Regions:
 
 
 def _pairs(value: Lazy, rows: np.ndarray) -> Iterator[tuple[Source, Trail]]:
-    if value.source is not None:
+    given = behind(value)
+    if isinstance(given, Source):
         if value.value.rank and all(value.concrete_shape()):
-            yield value.source, Trail(rows, rows)
+            yield given, Trail(rows, rows)
     else:
-        yield from direct_pairs(value.call(), value.value, rows)
+        yield from direct_pairs(given.call(), given.value, rows)
 
 
-def _calls(value: Lazy) -> Iterator[tuple[Call, list[Value]]]:
+def _calls(given: Source | Lazy) -> Iterator[tuple[Call, list[Value]]]:
     """Every call on the way to a value, with what is wanted of it."""
-    if value.source is not None:
+    given = behind(given)
+    if isinstance(given, Source):
         return
-    call = value.call()
-    used = {operand for op in needed(call, [value.value]) for operand in op.operands} | {value.value}
-    for param, given in zip(call.program.params, call.inputs, strict=True):
-        if param in used and isinstance(given, Lazy):
-            yield from _calls(given)
-    yield call, [value.value]
+    call = given.call()
+    used = {operand for op in needed(call, [given.value]) for operand in op.operands} | {given.value}
+    for param, item in zip(call.program.params, call.inputs, strict=True):
+        if param in used:
+            yield from _calls(item)
+    yield call, [given.value]
 
 
-def _sources_behind(value: Lazy) -> Iterator[Source]:
-    if value.source is not None:
-        yield value.source
-        return
-    call = value.call()
-    inputs = dict(zip(call.program.params, call.inputs, strict=True))
-    first = dict.fromkeys(operand for op in needed(call, [value.value]) for operand in op.operands)
-    for operand in (*first, value.value):
-        given = inputs.get(operand)  # type: ignore[call-overload]
-        if isinstance(given, Source):
+def _sources_behind(given: Source | Lazy) -> Iterator[Source]:
+    given = behind(given)
+    if isinstance(given, Source):
+        if not given.placeholder:
             yield given
-        elif given is not None:
-            yield from _sources_behind(given)
+        return
+    call = given.call()
+    inputs = dict(zip(call.program.params, call.inputs, strict=True))
+    first = dict.fromkeys(operand for op in needed(call, [given.value]) for operand in op.operands)
+    for operand in (*first, given.value):
+        if operand in inputs:
+            yield from _sources_behind(inputs[operand])  # type: ignore[index]
 
 
 def _steps(value: Lazy, found: list[Step], seen: set[tuple[int, Value]]) -> None:

@@ -35,6 +35,10 @@ class ArraySource(Source):
         self.dtype = dtype_name(self._array.dtype)
         self._fingerprint = content_fingerprint(self._array)
 
+    @property
+    def content_hash(self) -> str:
+        return f"{self.dtype}{self._array.shape}:{self._fingerprint & (2**64 - 1):016x}"
+
     def value(self) -> np.ndarray:
         return self._array
 

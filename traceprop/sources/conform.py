@@ -56,6 +56,10 @@ class ConformedSource(Source):
     def frame(self) -> pl.DataFrame:
         return self._base.frame()
 
+    @property
+    def content_hash(self) -> str:
+        return self._base.content_hash
+
     def check_unchanged(self) -> None:
         self._base.check_unchanged()
 

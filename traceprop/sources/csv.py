@@ -35,6 +35,10 @@ class _CsvSource(Source):
     def frame(self) -> pl.DataFrame:
         raise NotImplementedError
 
+    @property
+    def content_hash(self) -> str:
+        return self._digest
+
     @cached_property
     def _lines(self) -> Scan | None:
         """The file's rows by line; `None` where the file is gone or no longer what it was."""

@@ -40,6 +40,10 @@ class DeclaredSource(Source):
     def value(self) -> Any:
         self._no_data()
 
+    @property
+    def content_hash(self) -> str:
+        return str(self._type)
+
     def check_unchanged(self) -> None:
         self._no_data()
 

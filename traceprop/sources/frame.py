@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from traceprop.errors import SourceError
@@ -82,6 +84,11 @@ class FrameSource(Source):
         self.n_rows = self._frame.height
         self.columns = tuple(self._frame.columns)
         self._fields = fields_of(self._frame)
+
+    @cached_property
+    def content_hash(self) -> str:
+        content = self._frame.hash_rows(seed=0).to_numpy().tobytes()
+        return hashlib.blake2b(repr(self._frame.schema).encode() + content, digest_size=16).hexdigest()
 
     def value(self) -> pl.DataFrame:
         return self._frame

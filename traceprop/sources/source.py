@@ -45,6 +45,10 @@ class Source(ABC):
     """The library that the data came from: `"numpy"`, `"jax"` or `"torch"`."""
     placeholder: bool = False
     """Stands for a source that was not given; it has no rows."""
+    key: str | None = None
+    """The column that identifies the rows, wherever in the file they stand."""
+    lineage: Any = None
+    """The `traceprop.lineage.View` of the saved result that this is, cell for cell; `None` for a first source."""
 
     @abstractmethod
     def value(self) -> Any:
@@ -62,6 +66,21 @@ class Source(ABC):
     def signature(self) -> tuple[Any, ...]:
         """What of the source a trace is for; its number of rows apart, unless that is one, which NumPy broadcasts."""
         return (_one_of(self.type(symbol("N"))), self.n_rows == 1, self.id, self.world)
+
+    @property
+    @abstractmethod
+    def content_hash(self) -> str:
+        """A hash of what the source holds: of the bytes for a file, of the values for an array or a table in memory."""
+
+    def same_as(self, other: Source) -> bool:
+        """Whether both are one source, made twice: of one id and one content."""
+        return self is other or (
+            self.id == other.id and self.n_rows == other.n_rows and self.content_hash == other.content_hash
+        )
+
+    def chain(self) -> list[Source]:
+        """The source itself, and the first sources behind it where it continues a chain."""
+        return [self] if self.lineage is None else [self, *self.lineage.first_sources()]
 
     def check_unchanged(self) -> None:
         """Raises `ChangedSourceError` where the data is not what it was when the source was made."""

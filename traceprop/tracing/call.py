@@ -86,14 +86,25 @@ def _known(dim: Any, sizes: dict[str, int]) -> int | None:
 
 
 def _check_ids(inputs: Sequence[Any]) -> None:
-    """Two sources of one program must not share an id: answers speak in ids."""
+    """Two sources of one program must not share an id: answers speak in ids.
+
+    One that stands behind a saved result may be there again, as long as it holds the same.
+    """
     seen: dict[str, Source] = {}
     for source in (source for given in inputs for source in _sources(given)):
-        if seen.setdefault(source.id, source) is not source:
+        known = seen.setdefault(source.id, source)
+        if known is not source and not (_chained(inputs) and known.same_as(source)):
             raise SourceError(
                 f"two sources of one program have the id {source.id!r}; give one of them another with source_id="
             )
 
 
+def _chained(inputs: Sequence[Any]) -> bool:
+    return any(source.lineage is not None for given in inputs for source in _sources(given))
+
+
 def _sources(given: Any) -> Sequence[Source]:
-    return [given] if isinstance(given, Source) else given.sources()
+    if isinstance(given, Source):
+        return [given] if given.lineage is None else given.chain()
+    found: Sequence[Source] = given.sources()
+    return found

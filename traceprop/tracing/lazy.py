@@ -94,11 +94,11 @@ class Lazy:
         return None if self.source is None else self.source.id
 
     def sources(self) -> list[Source]:
-        """The sources behind this value, those of earlier calls included."""
+        """The sources behind this value, those of earlier calls and of saved results included."""
         inputs = self._call.inputs if self._call is not None else self.inputs.values()
         found: dict[Source, None] = {}
         for given in inputs:
-            found.update(dict.fromkeys([given] if isinstance(given, Source) else given.sources()))
+            found.update(dict.fromkeys(given.chain() if isinstance(given, Source) else given.sources()))
         return list(found)
 
     def call(self) -> Call:

@@ -1,0 +1,178 @@
+"""Chains: a pipeline cut into programs that hand files on answers as the pipeline in one program does."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import traceprop as tp
+from traceprop.errors import LineageError, SourceError
+
+KINDS = ("direct", "aggregate", "control", "order", "any")
+
+STEPS = {
+    "filter": lambda x: x[x[:, 0] > -0.5],
+    "centre": lambda x: x - x.mean(axis=0),
+    "sort": lambda x: x[np.argsort(x[:, 1], kind="stable")],
+    "reverse": lambda x: x[::-1],
+    "mix": lambda x: x @ np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [0.0, 3.0, 1.0]]),
+    "cumulate": lambda x: np.cumsum(x, axis=0),
+    "stack": lambda x: np.concatenate([x, x[:2] * 2.0]),
+    "swap": lambda x: x[:, [2, 0, 1]],
+    "take": lambda x: x[[1, 0, 1]],
+}
+
+
+def run(names, x):
+    for name in names:
+        x = STEPS[name](x)
+    return x
+
+
+def begin(plain: np.ndarray, folder: Path, name: str, form: str, view=None):
+    """The array written to a file and read again as a source of the next program."""
+    if form == "npy":
+        np.save(folder / f"{name}.npy", plain)
+        return tp.from_numpy(np.load(folder / f"{name}.npy"), name, lineage=view)
+    if form == "csv":
+        path = folder / f"{name}.csv"
+        path.write_text("a,b,c\n" + "".join(",".join(map(repr, row)) + "\n" for row in plain.tolist()))
+        return tp.from_csv(path, lineage=view)
+    path = folder / f"{name}.parquet"
+    pl.DataFrame(plain, schema=["a", "b", "c"]).write_parquet(path)
+    return tp.read_parquet(path, lineage=view).to_numpy()
+
+
+def assert_same_answers(chained, whole, rows: int, source: str, source_rows: int, kinds=KINDS):
+    assert chained.sources() == whole.sources()
+    assert chained.exact == whole.exact
+    for kind in kinds:
+        for i in (*range(min(rows, 3)), slice(None)):
+            assert_equal(chained.rows(i, kind), whole.rows(i, kind))
+        if rows:
+            assert_equal(chained.cells((0, 1), kind), whole.cells((0, 1), kind))
+        for row in range(source_rows):
+            found = chained.affected_rows(source, row, kind)
+            np.testing.assert_array_equal(found, whole.affected_rows(source, row, kind))
+    assert chained.locate(slice(None)) == whole.locate(slice(None))
+    for name, pairs in whole.row_pairs().items():
+        np.testing.assert_array_equal(chained.row_pairs()[name], pairs)
+
+
+def assert_equal(got, want):
+    assert got.keys() == want.keys()
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.sampled_from(sorted(STEPS)), min_size=3, max_size=5),
+    st.sets(st.integers(1, 4), max_size=2),
+    st.lists(st.sampled_from(["npy", "csv", "parquet"]), min_size=3, max_size=3),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_pipeline_cut_anywhere_answers_as_one_program(tmp_path_factory, names, cuts, forms, seed):
+    folder = tmp_path_factory.mktemp("chain")
+    raw = np.random.default_rng(seed).normal(size=(6, 3)) + np.array([1.0, 0.0, 0.0])
+    edges = [0, *sorted(cut for cut in cuts if cut < len(names)), len(names)]
+    parts = [names[a:b] for a, b in itertools.pairwise(edges)]
+
+    def part(part_names):
+        return tp.trace(lambda x: run(part_names, x))
+
+    first = begin(raw, folder, "raw", "csv")
+    one, apart, chained = first, first, first
+    try:
+        for part_names in parts:
+            one = part(part_names)(one)
+        one.compute()
+    except (tp.errors.TracepropError, IndexError):
+        return  # a filter left too few rows for the step behind it
+    for n, (part_names, form) in enumerate(zip(parts, forms, strict=False)):
+        chained = part(part_names)(chained)
+        if n + 1 < len(parts):
+            chained = begin(np.asarray(chained), folder, f"step{n}", form, tp.provenance(chained))
+    np.testing.assert_array_equal(np.asarray(chained), np.asarray(one))
+    assert_same_answers(tp.provenance(chained), tp.provenance(one), len(one), "raw", len(raw))
+
+    whole = part(names)(apart)  # within one program, `order` also knows what decided the sizes of earlier steps
+    kinds = KINDS[:3]
+    assert_same_answers(tp.provenance(chained), tp.provenance(whole), len(one), "raw", len(raw), kinds)
+
+
+@pytest.fixture
+def saved():
+    """A lazy result of 4 rows of the source `loans`, and its plain value."""
+    loans = tp.from_dataframe(pl.DataFrame({"id": [7, 8, 9, 10, 11], "amount": [1.0, 2.0, 3.0, 4.0, 5.0]}), "loans")
+    kept = loans.filter(loans["amount"] > 1.5)
+    return kept, kept.compute()
+
+
+def test_tables_are_told_apart_by_their_columns(tmp_path, saved):
+    kept, plain = saved
+    plain.select("amount", "id").write_csv(tmp_path / "kept.csv")
+    again = tp.read_csv(tmp_path / "kept.csv", lineage=tp.provenance(kept))
+    view = tp.provenance(again["amount"])
+    assert view.cells(0, kind="direct")["loans"].tolist() == [[1, 1]]
+    assert view.affected_rows("loans", where="id = 9").tolist() == [1]
+    with pytest.raises(SourceError, match=r"columns id, amount, but .* the columns id, debt"):
+        tp.from_dataframe(plain.rename({"amount": "debt"}), "kept", lineage=tp.provenance(kept))
+
+
+@pytest.mark.parametrize("make", ["from_numpy", "array", "from_torch", "from_jax", "from_dataframe"])
+def test_every_source_call_continues_a_chain(make, saved):
+    kept, plain = saved
+    array = plain.to_numpy()
+    if make == "from_torch":
+        array = pytest.importorskip("torch").from_numpy(array)
+    given = plain if make == "from_dataframe" else array
+    again = getattr(tp, make)(given, source_id="kept", lineage=tp.provenance(kept))
+    view = tp.provenance(again)
+    assert view.sources() == ["loans"]
+    assert view.rows(0) == {"loans": [1]}
+    assert [step.name for step in view.ops()] == [step.name for step in tp.provenance(kept).ops()]
+
+
+def test_another_shape_is_refused_with_both(saved):
+    kept, plain = saved
+    with pytest.raises(SourceError, match=r"shape \(4, 2\), but 'kept' has the shape \(3, 2\): not as many rows"):
+        tp.from_numpy(plain.to_numpy()[1:], "kept", lineage=tp.provenance(kept))
+    with pytest.raises(SourceError, match=r"shape \(4, 2\), but 'kept' has the shape \(4, 1\): not as many cells"):
+        tp.from_numpy(plain.to_numpy()[:, 1:], "kept", lineage=tp.provenance(kept))
+    with pytest.raises(LineageError, match=r"takes the view .* not ndarray"):
+        tp.from_numpy(plain.to_numpy(), "kept", lineage=plain.to_numpy())
+
+
+def test_cells_laid_out_otherwise_keep_their_place(tmp_path):
+    cube = tp.from_numpy(np.arange(12.0).reshape(2, 2, 3), "cube")
+    doubled = cube * 2.0
+    flat = np.asarray(doubled).reshape(2, 6)
+    again = tp.from_numpy(flat, "flat", lineage=tp.provenance(doubled))
+    assert tp.provenance(again).cells((1, 4))["cube"].tolist() == [[1, 1, 1]]
+    column = tp.from_dataframe(pl.DataFrame({"y": np.arange(2.0)}), "y", lineage=tp.provenance(cube[:, 0, 1]))
+    assert tp.provenance(column["y"]).cells(1)["cube"].tolist() == [[1, 0, 1]]
+
+
+def test_the_first_source_may_be_there_again_if_it_is_the_same(tmp_path, saved):
+    kept, plain = saved
+    again = tp.from_numpy(plain.to_numpy(), "kept", lineage=tp.provenance(kept))
+    loans = tp.from_dataframe(pl.DataFrame({"id": [7, 8, 9, 10, 11], "amount": [1.0, 2.0, 3.0, 4.0, 5.0]}), "loans")
+
+    @tp.trace
+    def both(a, b):
+        return a + b[:4]
+
+    view = tp.provenance(both(again, loans.to_numpy()))
+    assert view.sources() == ["loans"]
+    assert view.rows(0)["loans"].tolist() == [0, 1]
+    assert view.affected_rows("loans", 1).tolist() == [0, 1]
+    other = tp.from_numpy(np.zeros((4, 2)), "loans")
+    with pytest.raises(SourceError, match="have the id 'loans'"):
+        both(again, other)
