@@ -64,6 +64,18 @@ class LineageError(TracepropError, LookupError):
     """A lineage question that has no answer: an unknown source, rows out of range, a capture that was not recorded."""
 
 
+class StoreError(TracepropError, RuntimeError):
+    """A store that cannot be read or written."""
+
+
+class CorruptError(StoreError, ValueError):
+    """Stored bytes that are not what was written: truncated, changed, or none of ours."""
+
+
+class NewerVersionError(StoreError):
+    """Something that a newer traceprop wrote."""
+
+
 class ModelError(TracepropError, ValueError):
     """A model, a loss or a fit that gradients cannot be taken of."""
 

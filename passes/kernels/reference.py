@@ -189,3 +189,128 @@ def _skipped_entries(numbers: Words, key: int, k: int, thresholds: Words) -> tup
 
 def _signs(words: Words) -> Ints:
     return 1 - 2 * (words & np.uint64(1)).astype(np.int64)
+
+
+# -- packed numbers and bit vectors ---------------------------------------------------------------------------------------
+# Bit b of a vector is bit b % 64 of word b // 64. `counts[k]` is how many ones stand before word 16 * k.
+
+
+def pack(values: Words, width: int) -> Words:
+    """Write numbers below 2**width one behind the other, `width` bits each, in words of 64 bits."""
+    bits = ((values[:, None] >> np.arange(width, dtype=np.uint64)) & np.uint64(1)).astype(np.uint8).ravel()
+    return _words(bits)
+
+
+def _words(bits: NDArray[np.uint8]) -> Words:
+    found = np.zeros(8 * -(-len(bits) // 64), dtype=np.uint8)
+    packed = np.packbits(bits, bitorder="little")
+    found[: len(packed)] = packed
+    return found.view(np.uint64)
+
+
+def _bits(words: Words) -> NDArray[np.uint8]:
+    return np.unpackbits(words.view(np.uint8), bitorder="little")
+
+
+def unpack_at(words: Words, width: int, at: Ints) -> Words:
+    """Read the numbers that `pack` wrote at these places."""
+    if not width:
+        return np.zeros(len(at), dtype=np.uint64)
+    bit = at.astype(np.uint64) * np.uint64(width)
+    word, shift = (bit >> np.uint64(6)).astype(np.int64), bit & np.uint64(63)
+    ahead = words[np.minimum(word + 1, len(words) - 1)] << ((np.uint64(64) - shift) & np.uint64(63))
+    value = (words[word] >> shift) | np.where(shift + np.uint64(width) > 64, ahead, np.uint64(0))
+    mask = np.uint64((1 << width) - 1)
+    packed: Words = value & mask
+    return packed
+
+
+def packed_sums(words: Words, width: int, starts: Ints, stops: Ints) -> Words:
+    """Add up the numbers at start <= place < stop, one sum per pair of bounds."""
+    sums = np.zeros(len(starts), dtype=np.uint64)
+    owner = np.repeat(np.arange(len(starts)), np.maximum(stops - starts, 0))
+    at = np.arange(len(owner)) - np.repeat(np.cumsum(stops - starts) - stops, stops - starts)
+    np.add.at(sums, owner, unpack_at(words, width, at))
+    return sums
+
+
+def count_ones(words: Words) -> Words:
+    """Count the ones before every 16th word."""
+    before = np.concatenate(([0], np.cumsum(np.bitwise_count(words), dtype=np.uint64)))
+    return before[: len(words) : 16].astype(np.uint64)
+
+
+def select(words: Words, ones: bool, nth: Ints) -> Ints:
+    """Find the places of the nth ones (or zeros), from 0; the vector's length for those that there are not."""
+    places = np.flatnonzero(_bits(words) == ones)
+    found: Ints = np.concatenate((places, [64 * len(words)]))[np.minimum(nth, len(places))]
+    return found
+
+
+def rank(words: Words, bits: Ints) -> Ints:
+    """Count the ones before each place."""
+    before: Ints = np.concatenate(([0], np.cumsum(_bits(words), dtype=np.int64)))[bits]
+    return before
+
+
+def ones_from(words: Words, start: int, count: int) -> Ints:
+    """List the places of the first `count` ones from a place on."""
+    first = start >> 6
+    places: Ints = np.flatnonzero(_bits(words[first:])) + 64 * first
+    return places[places >= start][:count]
+
+
+def set_bits(bits: Ints, length: int) -> Words:
+    """Make a vector with ones at some places, in any order and with repeats."""
+    found = np.zeros(64 * -(-length // 64), dtype=np.uint8)
+    found[bits] = 1
+    return _words(found)
+
+
+def set_runs(starts: Ints, stops: Ints, length: int) -> Words:
+    """Make a vector with ones in the runs."""
+    return set_bits(runs_to_indices(starts, stops), length)
+
+
+def has_bits(words: Words, base: int, size: int, numbers: Ints) -> NDArray[np.bool_]:
+    """Tell of each number whether the vector, whose first bit stands for `base`, has a one there."""
+    bit = numbers.astype(np.uint64) - np.asarray(base).astype(np.uint64)
+    inside: NDArray[np.bool_] = bit < np.uint64(size)
+    inside[inside] = _bits(words)[bit[inside].astype(np.int64)] == 1
+    return inside
+
+
+def order_by_number(numbers: Ints, count: int) -> Runs:
+    """List the positions by the number below `count` that they hold, and where those of each number begin (count + 1)."""
+    begins = np.concatenate(([0], np.cumsum(np.bincount(numbers, minlength=count)))).astype(np.int64)
+    return begins, np.argsort(numbers, kind="stable").astype(np.int64)
+
+
+def survey(numbers: Ints) -> tuple[int, int, int, int, int]:
+    """Give the smallest and largest number, how many are below and equal to the one before, and the arithmetic runs."""
+    if not len(numbers):
+        return 0, 0, 0, 0, 0
+    ahead, before = numbers[1:], numbers[:-1]
+    begins, _ = arithmetic_runs(numbers)
+    return (
+        int(numbers.min()),
+        int(numbers.max()),
+        int((ahead < before).sum()),
+        int((ahead == before).sum()),
+        len(begins),
+    )
+
+
+def arithmetic_runs(numbers: Ints) -> Runs:
+    """Cut numbers into runs of equal steps, from the left, each as long as it can be: where they begin, and their steps."""
+    steps = np.diff(numbers)
+    changes = np.flatnonzero(steps[1:] != steps[:-1]) + 1  # step k leads from number k to k + 1
+    begins, at = [], 0
+    while at < len(numbers):
+        begins.append(at)
+        later = np.searchsorted(changes, at, side="right")
+        at = int(changes[later]) + 1 if later < len(changes) else len(numbers)
+    first = np.array(begins, dtype=np.int64)
+    lone = np.diff(np.append(first, len(numbers))) == 1
+    taken = np.where(lone, 0, np.append(steps, 0)[first]) if len(first) else first
+    return first, taken.astype(np.int64)

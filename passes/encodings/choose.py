@@ -1,0 +1,109 @@
+"""The smallest of the encodings that hold some numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from traceprop.passes.encodings.bitmap import Bitmap
+from traceprop.passes.encodings.columns import Columns
+from traceprop.passes.encodings.complement import Complement, missing_from
+from traceprop.passes.encodings.elias_fano import EliasFano
+from traceprop.passes.encodings.packed import Packed
+from traceprop.passes.encodings.positions import AbstractPositions, Facts
+from traceprop.passes.encodings.rice import BLOCK, Rice
+from traceprop.passes.encodings.strided import Strided
+from traceprop.passes.kernels import bits
+from traceprop.passes.kernels.reference import Ints
+
+HINTS = ("ascending", "permutation", "pairs", "ordinals", "positions")
+"""What a `record` op may say of a value: it saves a search, and is never believed against the numbers."""
+
+_WIDEST = 1 << 62  # beyond, distances between numbers do not fit in an int64
+_SLOWER = 1.05  # an encoding that takes longer to ask must be so much smaller
+
+
+def encode(numbers: Any, hint: str | None = None) -> AbstractPositions:
+    """Index numbers in the smallest encoding of those that can hold them.
+
+    Parameters
+    ----------
+    numbers
+        Whole numbers in any shape, any integer dtype (what exceeds int64 has no encoding: `OverflowError`).
+    hint
+        One of `HINTS`, or `None`: what is known of the numbers without looking.
+
+    Raises
+    ------
+    TypeError
+        They are no integers.
+    """
+    array = np.asarray(numbers)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"positions are whole numbers, not {array.dtype}")
+    if array.dtype == np.uint64 and array.size and int(array.max()) >= 1 << 63:
+        raise OverflowError("a position above 2**63 - 1 has no encoding")
+    if array.ndim == 2 and 0 < array.shape[1] <= 8 and hint in (None, "pairs"):
+        columns = [encode(array[:, k]) for k in range(array.shape[1])]
+        if hint == "pairs" or sum(c.nbytes for c in columns) < _packed_bytes(array):
+            low, high = (min(c.facts.low for c in columns), max(c.facts.high for c in columns))
+            return Columns(Facts(array.shape, array.dtype, low, high), columns)
+    flat = np.ascontiguousarray(array.reshape(-1), dtype=np.int64)
+    low, high, falls, same, runs = bits.survey(flat)
+    facts = Facts(array.shape, array.dtype, low, high)
+    width = int(np.max([_bytes(len(flat)), _bytes(high), _bytes(low)]))
+    strided = runs * 2 * width
+    packed = _packed_bytes(flat, facts)
+    if max(abs(low), abs(high)) >= _WIDEST:
+        return Packed.of(facts, flat)
+    if runs <= 2 or (falls and strided < packed):
+        return Strided.of(facts, flat)
+    if falls or high - low >= _WIDEST:
+        return Packed.of(facts, flat)
+    return _ascending(facts, flat, same, strided)
+
+
+def _bytes(number: int) -> int:
+    return int(np.min_scalar_type(number).itemsize)
+
+
+def _packed_bytes(array: Any, facts: Facts | None = None) -> int:
+    if not array.size:
+        return 0
+    low, high = (facts.low, facts.high) if facts else (int(array.min()), int(array.max()))
+    return int((high - low).bit_length() * array.size // 8)
+
+
+def _ascending(facts: Facts, numbers: Ints, same: int, strided: int) -> AbstractPositions:
+    """The smallest encoding of numbers none of which is below the one before; `same` of them equal it."""
+    count, span = len(numbers), facts.high - facts.low + 1
+    costs: dict[str, float] = {"runs": strided}
+    costs["elias-fano"] = _elias_fano_bytes(count, span)
+    costs["rice"] = _rice_bytes(count, span, 0 if same else 1) * _SLOWER
+    if not same:
+        costs["bitmap"] = span / 8 * 1.04
+        missing = span - count
+        if missing < count:
+            costs["all but elias-fano"] = _elias_fano_bytes(missing, span) * _SLOWER
+            costs["all but rice"] = _rice_bytes(missing, span, 1) * _SLOWER * _SLOWER
+    best = min(costs, key=costs.__getitem__)
+    if best == "runs":
+        return Strided.of(facts, numbers)
+    if best == "bitmap":
+        return Bitmap.of(facts, numbers)
+    if best.startswith("all but"):
+        gone_facts, gone = missing_from(facts, numbers)
+        inner = Rice if best.endswith("rice") else EliasFano
+        return Complement(facts, inner.of(gone_facts, gone))
+    return (Rice if best == "rice" else EliasFano).of(facts, numbers)
+
+
+def _elias_fano_bytes(count: int, span: int) -> float:
+    width = EliasFano.best_width(count, span)
+    return (count * width + (count + (span >> width)) * 1.04) / 8
+
+
+def _rice_bytes(count: int, span: int, least: int) -> float:
+    _, cost = Rice.best(count, max(0, span - count * least))
+    return cost / 8 * 1.03 + count / BLOCK * 4
