@@ -9,7 +9,7 @@ from traceprop.ir.index_map import AXIS_NAMES, AxisRead, Bound, Full, Kind, Read
 _WEAKER = list(Kind)
 
 
-class _NoMapError(Exception):
+class NoMapError(Exception):
     """The composition is no index map."""
 
 
@@ -30,20 +30,45 @@ def composed_map(program: Program, value: Value, source: Value) -> tuple[Read, .
                     composed = compose(path, read) if read.operand in reaching else None
                     if composed is not None:
                         found.setdefault(read.operand, {})[composed] = None
-    except _NoMapError:
+    except NoMapError:
         return None
     return tuple(found.get(source, ()))
+
+
+def paths_to_params(program: Program, value: Value, most: int = 64) -> dict[Value, tuple[Read, ...]] | None:
+    """What a cell of `value` reads of every parameter that is behind it, one read per path, equal ones once.
+
+    `None` where a composition is no index map, where a value's size is not that of a parameter, or for more than `most`
+    different paths to one value.
+    """
+    sizes = {name for param in program.params for dim in param.type.dims for name in symbols_of(dim)}
+    if not _sizes_behind(value) <= sizes:
+        return None
+    found: dict[Value, dict[Read, None]] = {value: {Read(value, axes(value.rank)): None}}
+    try:
+        for op in reversed(program.ops):
+            for path in found.pop(op.result, {}):
+                for read in op.reads:
+                    composed = compose(path, read)
+                    if composed is not None:
+                        paths = found.setdefault(read.operand, {})
+                        paths[composed] = None
+                        if len(paths) > most:
+                            return None
+    except NoMapError:
+        return None
+    return {param: tuple(paths) for param, paths in found.items()}
 
 
 def compose(outer: Read, inner: Read) -> Read | None:
     """The read of `inner.operand` that `outer`, a read of the value that has the map `inner`, amounts to.
 
-    `None` where no cell is in both pieces. Raises `_NoMapError` where a place is looked up or a range does not stay one.
+    `None` where no cell is in both pieces. Raises `NoMapError` where a place is looked up or a range does not stay one.
     """
     places = outer.axes
     for k in range(len(places)):
         if _ranged(places[k]) and sum(k in axes_in(place) for place in inner.axes) > 1:
-            raise _NoMapError
+            raise NoMapError
     where = list(outer.where)
     for bound in inner.where:
         moved = _bounded(places[bound.axis], bound)
@@ -93,7 +118,7 @@ def _bounded(place: AxisRead, bound: Bound) -> Bound | bool:
         if not axes_in(shift):
             ends = (None if end is None else end - shift for end in (bound.lo, bound.hi))
             return Bound(target, *ends)
-    raise _NoMapError
+    raise NoMapError
 
 
 def _placed(place: AxisRead, outer: Read, size: Dim) -> AxisRead:
@@ -107,7 +132,7 @@ def _placed(place: AxisRead, outer: Read, size: Dim) -> AxisRead:
     if isinstance(place, Span) and not ranged:
         return Span(substitute(place.lo, exact), substitute(place.hi, exact), place.step)
     if not isinstance(place, (int, Expr)) or len(ranged) > 1:
-        raise _NoMapError
+        raise NoMapError
     if not ranged:
         return substitute(place, exact)
     return _over(place, ranged[0], exact, outer, size)
@@ -119,10 +144,10 @@ def _over(place: Dim, k: int, exact: dict[str, Dim], outer: Read, size: Dim) -> 
     # another letter than the result's, whose own may stand in `exact`
     step = substitute(place, {AXIS_NAMES[k]: axis(k) + 1}) - place
     if not isinstance(step, int) or step <= 0:
-        raise _NoMapError
+        raise NoMapError
     through = outer.axes[k]
     span = Span(0, outer.operand.type.dims[k]) if isinstance(through, Full) else through
     if not isinstance(span, Span) or span.step < 1:
-        raise _NoMapError
+        raise NoMapError
     lo, hi = span.lo * step + first, (span.hi - 1) * step + first + 1
     return Full() if (lo, hi, step * span.step) == (0, size, 1) else Span(lo, hi, step * span.step)

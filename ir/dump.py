@@ -25,10 +25,15 @@ def dump(program: Program, maps: bool = True, locations: bool = True) -> str:
     params = ", ".join(_param_text(param) for param in program.params)
     types = [str(value.type) for value in program.returns]
     result = types[0] if len(types) == 1 else f"({', '.join(types)})"
-    left = [op_text(op, names, locations) for op in program.ops]
+    alike = bodies_alike(program)
+    left = [op_text(op, names, locations, alike.get(op)) for op in program.ops]
     right = [map_text(op, names) if maps else "" for op in program.ops]
     width = min(max((len(text) for text, lineage in zip(left, right, strict=True) if lineage), default=0), 100)
-    lines = [f"  {text:<{width}}  # {m}" if m else f"  {text}" for text, m in zip(left, right, strict=True)]
+    lines = []
+    for op, text, lineage in zip(program.ops, left, right, strict=True):
+        lines.append(f"  {text:<{width}}  # {lineage}" if lineage else f"  {text}")
+        for region in op.regions if op not in alike else ():
+            lines += [f"    {line}" for line in dump(region, maps, locations).split("\n")]
     returned = ", ".join(names[value] for value in program.returns)
     return "\n".join(
         [f"func @{word(program.name)}({params}) -> {result} {{", *lines, f"  return {returned}".rstrip(), "}"]
@@ -46,12 +51,23 @@ def value_names(program: Program) -> dict[Value, str]:
     return names
 
 
+def bodies_alike(program: Program) -> dict[Op, Value]:
+    """For every op whose bodies are those of an earlier one, that one's result: they print once."""
+    first: dict[tuple[Program, ...], Value] = {}
+    return {
+        op: value
+        for op in program.ops
+        if op.regions and (value := first.setdefault(op.regions, op.result)) is not op.result
+    }
+
+
 def _param_text(param: Param) -> str:
     origin = f" from {quote(param.source)}" if param.source is not None else ""
     return f"%{word(param.name)}: {param.type}{origin}{' fitted' if param.fitted else ''}"
 
 
-def op_text(op: Op, names: Names, locations: bool) -> str:
+def op_text(op: Op, names: Names, locations: bool, alike: Value | None = None) -> str:
+    """An op's line without its map; `alike`: the value whose op has the same bodies, printed there."""
     attrs = dict(op.attrs)
     payload = op.payload
     if op.definition.name == "constant" and isinstance(attrs.get("value"), np.ndarray):
@@ -63,6 +79,8 @@ def op_text(op: Op, names: Names, locations: bool) -> str:
     text += f"({', '.join(names[value] for value in op.operands)})" if op.operands else ""
     if attrs:
         text += " {" + ", ".join(f"{key}={attr_text(value)}" for key, value in attrs.items()) + "}"
+    if alike is not None:
+        text += f" as {names[alike]}"
     if locations and op.location:
         text += f" {_location_text(op.location)}"
     return text
@@ -82,7 +100,7 @@ def constant_digest(value: np.ndarray) -> str:
 
 def constants_of(program: Program) -> dict[str, np.ndarray]:
     """The arrays that a program holds, by the names under which its text mentions them: what `parse` needs beside it."""
-    values = (op.attrs.get("value") for op in program.ops if op.definition.name == "constant")
+    values = (op.attrs.get("value") for op in program.walk() if op.definition.name == "constant")
     return {constant_digest(value): value for value in values if isinstance(value, np.ndarray)}
 
 

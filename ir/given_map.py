@@ -31,12 +31,15 @@ class GivenMembers:
     at: Dim
 
 
+GivenAxis = int | Expr | Full | Span | GivenLook | GivenMembers
+
+
 @dataclass(frozen=True, slots=True)
 class GivenRead:
     """A `Read` whose values are numbers of operands, so that the map outlives a change of operands."""
 
     operand: int
-    axes: tuple[int | Expr | Full | Span | GivenLook | GivenMembers, ...]
+    axes: tuple[GivenAxis, ...]
     kind: Kind = Kind.DATA
     where: tuple[Bound, ...] = ()
 
@@ -52,7 +55,7 @@ class GivenMap:
     exact: bool = True
 
     def __call__(self, op: Op) -> tuple[Read, ...]:
-        def place(axis: int | Expr | Full | Span | GivenLook | GivenMembers) -> AxisRead:
+        def place(axis: GivenAxis) -> AxisRead:
             if not isinstance(axis, (GivenLook, GivenMembers)):
                 return axis
             index = op.result if axis.index == OWN_RESULT else op.operands[axis.index]

@@ -52,6 +52,7 @@ class Op:
 
     `rule` is the index map of this op alone, for structural ops that have none (`opaque`). `native` is the framework's own
     call, operands in, result out, for payloads whose arguments have no text; a program read from text has none.
+    `regions` are the bodies of a `loop` or `branch`: programs of their own, which see nothing but their parameters.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class Op:
         location: Location | None = None,
         rule: LineageRule | None = None,
         native: Callable[..., Any] | None = None,
+        regions: Sequence[Program] = (),
     ) -> None:
         self.native = native
         self.definition = definition
+        self.regions = tuple(regions)
         self.operands = tuple(operands)
         self.attrs = dict(attrs or {})
         self.payload = payload
@@ -75,11 +78,11 @@ class Op:
         if definition.type_rule is None:
             raise TypeRuleError(f"{definition} has no type rule")
         try:
-            type = definition.type_rule(Signature(tuple(value.type for value in self.operands), self.attrs, dtype))
+            types = tuple(value.type for value in self.operands)
+            type = definition.type_rule(Signature(types, self.attrs, dtype, self.regions))
         except TypeRuleError as error:
             where = f" at {location}" if location else ""
-            types = ", ".join(str(value.type) for value in self.operands)
-            message = f"{self.label}({types}){where}: {error}"
+            message = f"{self.label}({', '.join(map(str, types))}){where}: {error}"
             if isinstance(error, DimMismatchError):
                 raise DimMismatchError(message, error.left, error.right) from None
             raise TypeRuleError(message) from None
@@ -93,12 +96,23 @@ class Op:
     @property
     def exact(self) -> bool:
         """Whether the op's index map names no more than what is read: it has a rule, and not one that says otherwise."""
+        if self.definition.exactness is not None:
+            return self.definition.exactness(self)
         return self.rule is not None and getattr(self.rule, "exact", True)
 
     def with_operands(self, operands: Sequence[Value]) -> Op:
         """The same op over other operands of fitting types."""
+        return self._again(operands, self.regions)
+
+    def with_regions(self, regions: Sequence[Program]) -> Op:
+        """The same op around other bodies, of the same types and values."""
+        return self._again(self.operands, regions)
+
+    def _again(self, operands: Sequence[Value], regions: Sequence[Program]) -> Op:
         dtype = payload_dtype(self.result.type)
-        return Op(self.definition, operands, self.attrs, self.payload, dtype, self.location, self.rule, self.native)
+        return Op(
+            self.definition, operands, self.attrs, self.payload, dtype, self.location, self.rule, self.native, regions
+        )
 
     @cached_property
     def reads(self) -> tuple[Read, ...]:
@@ -147,6 +161,13 @@ class Program:
 
     def __iter__(self) -> Iterator[Op]:
         return iter(self.ops)
+
+    def walk(self) -> Iterator[Op]:
+        """All ops, each before those of its bodies."""
+        for op in self.ops:
+            yield op
+            for region in op.regions:
+                yield from region.walk()
 
     def __str__(self) -> str:
         if "text" not in self.memo:

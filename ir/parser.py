@@ -40,6 +40,8 @@ from traceprop.ir.verify import verify
 _OP_AND_MAP = re.compile(r'((?:[^"#]|"(?:[^"\\]|\\.)*+"?)*+)(#.*)?', re.DOTALL)
 
 _RETURN = re.compile(r"\s*return\b")
+_BODY = re.compile(r"\s*func\b")
+_DEEPEST = 20
 
 
 def parse(text: str, constants: Mapping[str, np.ndarray] | None = None) -> Program:
@@ -65,17 +67,30 @@ class _Reading:
         self.values: dict[str, Value] = {}
         self.names: dict[Value, str] = {}
         self.result_types: list[Type] = []
+        self.bodies: dict[Value, tuple[Program, ...]] = {}
+        self.depth = 0
 
     def program(self) -> Program:
+        program = self._function()
+        self.line += 1
+        self._skip()
+        if self.line < len(self.lines):
+            self._fail("expected nothing after the closing '}'", None)
+        return program
+
+    def _function(self) -> Program:
+        """A program from its head to its closing brace, verified: the whole one, or a body."""
+        first = self.line
         name, params = self._head()
         ops: list[Op] = []
         where: dict[Op, int] = {}
         for text in self._body():
             if _RETURN.match(text):
                 break
+            start = self.line
             op = self._op(text)
             ops.append(op)
-            where[op] = self.line
+            where[op] = start
         else:
             self._fail("the program has no return", None)
         returns = self._returned(text)
@@ -84,9 +99,23 @@ class _Reading:
         try:
             verify(program)
         except VerifyError as error:
-            self.line = where.get(getattr(error, "op", None), 0)  # type: ignore[arg-type]
+            self.line = where.get(getattr(error, "op", None), first)  # type: ignore[arg-type]
             self._fail(str(error).split("\n", 1)[0], None)
         return program
+
+    def _regions(self) -> tuple[Program, ...]:
+        """The bodies that stand behind the op at hand, each with names of its own."""
+        found = []
+        while (start := self._next()) < len(self.lines) and _BODY.match(self.lines[start]):
+            outer = self.values, self.names, self.result_types, self.bodies
+            self.values, self.names, self.result_types, self.bodies = {}, {}, [], {}
+            self.line, self.depth = start, self.depth + 1
+            if self.depth > _DEEPEST:
+                self._fail(f"bodies are nested more than {_DEEPEST} deep", None)
+            found.append(self._function())
+            self.depth -= 1
+            self.values, self.names, self.result_types, self.bodies = outer
+        return tuple(found)
 
     # -- lines --------------------------------------------------------------------------------------------------------
 
@@ -117,8 +146,14 @@ class _Reading:
 
     def _skip(self) -> None:
         """On to the next line that is neither empty nor a comment."""
-        while self.line < len(self.lines) and self.lines[self.line].strip()[:1] in ("", "#"):
-            self.line += 1
+        self.line = self._next(self.line)
+
+    def _next(self, line: int | None = None) -> int:
+        """The first line from `line` on, or behind the one at hand, that is neither empty nor a comment."""
+        line = self.line + 1 if line is None else line
+        while line < len(self.lines) and self.lines[line].strip()[:1] in ("", "#"):
+            line += 1
+        return line
 
     def _returned(self, text: str) -> tuple[Value, ...]:
         tokens = self._read(text, "returned")
@@ -134,10 +169,6 @@ class _Reading:
         self._skip()
         if self.line >= len(self.lines) or self.lines[self.line].strip() != "}":
             self._fail("expected '}' after the return", None)
-        self.line += 1
-        self._skip()
-        if self.line < len(self.lines):
-            self._fail("expected nothing after the closing '}'", None)
 
     # -- ops ----------------------------------------------------------------------------------------------------------
 
@@ -157,18 +188,32 @@ class _Reading:
         if definition.name == "constant" and payload is not None:
             attrs, payload = {"value": self._constant(payload, line), **attrs}, None
         self._check_payload(definition, payload, line)
+        start = self.line
+        regions = self._bodies_of(line)
+        self.line, end = start, self.line
         given = None
         if comment is not None and definition.lineage is None:
             parsed = self._map(comment, len(code))
             given = self._numbered(parsed, line)
             if parsed.inexact and given.reads == every_cell(operands):
                 given = None
-        op = self._built(definition, operands, attrs, payload, line, given)
+        op = self._built(definition, operands, attrs, payload, line, given, regions)
         if line.result is not None:
             self._define(line.result, op.result)
         if comment is not None:
             self._compare_map(op, comment, len(code), line, given)
+        if regions:
+            self.bodies[op.result] = regions
+            self.line = end
         return op
+
+    def _bodies_of(self, line: OpLine) -> tuple[Program, ...]:
+        if line.alike is None:
+            return self._regions()
+        regions = self.bodies.get(self._used(line.alike), ())
+        if not regions:
+            self._fail(f"{line.alike} has no bodies that {line.name} could share", line.alike)
+        return regions
 
     def _check_payload(self, definition: OpDef, payload: str | None, line: OpLine) -> None:
         if definition.payload == "needed" and payload is None:
@@ -182,11 +227,11 @@ class _Reading:
 
     def _built(
         self, definition: OpDef, operands: list[Value], attrs: dict[str, Any], payload: str | None, line: OpLine,
-        rule: GivenMap | None,
+        rule: GivenMap | None, regions: tuple[Program, ...],
     ) -> Op:  # fmt: skip
         dtype = None if line.type is None else payload_dtype(line.type)
         try:
-            op = Op(definition, operands, attrs, payload, dtype, line.location, rule)
+            op = Op(definition, operands, attrs, payload, dtype, line.location, rule, None, regions)
         except IRError as error:
             self._fail(str(error), line.name)
         except KeyError as error:

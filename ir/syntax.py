@@ -54,6 +54,7 @@ class OpLine:
     operands: list[Token]
     attrs: dict[str, Any]
     location: Location | None
+    alike: Token | None = None
 
 
 @dataclass(slots=True)
@@ -207,9 +208,10 @@ class _Build(Transformer[Token, Any]):
         payload: str | None,
         operands: list[Token] | None,
         attrs: dict[str, Any] | None,
+        alike: Token | None,
         location: Location | None,
     ) -> OpLine:
-        return OpLine(result, type, name, payload, operands or [], attrs or {}, location)
+        return OpLine(result, type, name, payload, operands or [], attrs or {}, location, alike)
 
     def payload(self, token: Token) -> str:
         return _text(token)

@@ -10,6 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 from traceprop.errors import IRError, VerifyError
+from traceprop.ir.bodies import number_of_bodies, what_bodies_give, what_bodies_take
 from traceprop.ir.dump import attr_text, op_text
 from traceprop.ir.expr import Dim, Expr, symbol, symbols_of
 from traceprop.ir.graph import Op, Param, Program, Value, payload_dtype
@@ -158,13 +159,73 @@ def types_follow_rules(checked: _Checked) -> None:
             checked.fail("has no type rule", op)
         types = tuple(value.type for value in op.operands)
         try:
-            expected = rule(Signature(types, op.attrs, payload_dtype(op.result.type)))
+            expected = rule(Signature(types, op.attrs, payload_dtype(op.result.type), op.regions))
         except IRError as error:
             checked.fail(str(error), op)
         except _RULE_FAILURES as error:
             checked.fail(f"the operands or attributes do not fit ({type(error).__name__}: {error})", op)
         if expected != op.result.type:
             checked.fail(f"the result is {op.result.type}, but the type rule gives {expected}", op)
+
+
+# -- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def bodies_are_where_ops_need_them(checked: _Checked) -> None:
+    for op in checked.program.ops:
+        if op.regions and not op.definition.bodies:
+            checked.fail("takes no bodies", op)
+        for problem in number_of_bodies(str(op.definition), op.attrs, op.regions) if op.definition.bodies else ():
+            checked.fail(problem, op)
+
+
+def bodies_see_only_their_parameters(checked: _Checked) -> None:
+    """What a body needs comes in as an operand, from the sources too; what it computes goes out as a result alone."""
+    for op in checked.program.ops:
+        for region in op.regions:
+            seen = set(region.values)
+            for inner in region.ops:
+                if not seen.issuperset(inner.operands):
+                    checked.fail(
+                        f"{inner.label} in @{region.name} reads a value from outside, which is no parameter", op
+                    )
+                if inner.definition.effect:
+                    checked.fail(f"{inner.label} in @{region.name} has an effect, and a body has none", op)
+            if not seen.issuperset(region.returns):
+                checked.fail(f"@{region.name} gives a value from outside, which is no parameter", op)
+            for param in region.params:
+                if param.source is not None or param.fitted:
+                    checked.fail(f"%{param.name} of @{region.name} is a source, which enters as an operand", op)
+
+
+def bodies_take_the_operands(checked: _Checked) -> None:
+    for op in checked.program.ops:
+        types = [value.type for value in op.operands]
+        for problem in _problems(checked, op, what_bodies_take, types):
+            checked.fail(problem, op)
+
+
+def bodies_give_what_goes_on(checked: _Checked) -> None:
+    for op in checked.program.ops:
+        types = [value.type for value in op.operands]
+        for problem in _problems(checked, op, what_bodies_give, types):
+            checked.fail(problem, op)
+
+
+def _problems(checked: _Checked, op: Op, rule: Callable[..., Iterator[str]], types: list[Type]) -> list[str]:
+    try:
+        return list(rule(str(op.definition), op.attrs, types, op.regions)) if op.regions else []
+    except IRError as error:
+        checked.fail(str(error), op)
+
+
+def bodies_are_programs(checked: _Checked) -> None:
+    for op in checked.program.ops:
+        for region in op.regions:
+            verify(region)
+
+
+# -- sizes ------------------------------------------------------------------------------------------------------------
 
 
 def sizes_are_known(checked: _Checked) -> None:
@@ -270,6 +331,11 @@ INVARIANTS: tuple[Callable[[_Checked], None], ...] = (
     effects_give_nothing,
     payloads_are_where_ops_need_them,
     attributes_can_be_printed,
+    bodies_are_where_ops_need_them,
+    bodies_see_only_their_parameters,
+    bodies_take_the_operands,
+    bodies_give_what_goes_on,
+    bodies_are_programs,
     types_follow_rules,
     sizes_are_known,
     maps_fit,

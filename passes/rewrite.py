@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from traceprop.ir.graph import Op, Program, Value
@@ -30,6 +30,7 @@ class AbstractRewrite(AbstractPass):
         replaced: dict[Value, Value] = {}
         kept: list[Op] = []
         present: set[Op] = set()
+        program = in_bodies(program, self)
         for old in program.ops:
             op = over(old, replaced)
             value = self.rewrite(op)
@@ -41,6 +42,26 @@ class AbstractRewrite(AbstractPass):
             if value is not old.result:
                 replaced[old.result] = value
         return program.with_ops(kept, [replaced.get(value, value) for value in program.returns])
+
+
+def in_bodies(program: Program, step: Callable[[Program], Program]) -> Program:
+    """The program with a pass run over every body, whose values and map it keeps; the program itself where that changes none."""
+    replaced: dict[Value, Value] = {}
+    kept: list[Op] = []
+    for old in program.ops:
+        op = over(old, replaced)
+        if op.regions:
+            regions = [_same_or(region, step(region)) for region in op.regions]
+            if any(new is not region for new, region in zip(regions, op.regions, strict=True)):
+                op = op.with_regions(regions)
+        if op is not old:
+            replaced[old.result] = op.result
+        kept.append(op)
+    return program.with_ops(kept, [replaced.get(value, value) for value in program.returns]) if replaced else program
+
+
+def _same_or(region: Program, new: Program) -> Program:
+    return region if new.ops == region.ops and new.returns == region.returns else new
 
 
 def over(op: Op, replaced: Mapping[Value, Value]) -> Op:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from traceprop.errors import TypeRuleError
+from traceprop.ir.bodies import Turns, number_of_bodies, what_bodies_give, what_bodies_take
+from traceprop.ir.body_maps import branch_map, loop_map
 from traceprop.ir.graph import Op
 from traceprop.ir.index_map import Read
 from traceprop.ir.ops import OpDef, Signature
@@ -13,23 +17,70 @@ opaque = OpDef(
 )
 loop = OpDef(
     "loop",
-    "A body that runs again and again, too often to write out: its map holds every cell that the body, fed by its own results,"
-    " can pass on.",
+    "A body that runs again and again: `{length=60}` times, or while its first body, the condition, gives true. Operands are "
+    "`{constants=1}`, then `{carries=1}` that each turn hands to the next, then series, of which every turn takes one position "
+    "(the last one first with `reverse=True`). Results are the carries and series of what the turns give; the op is "
+    "`{result=0}` of them. Its map follows from the body's, turn after turn.",
     "needed",
+    bodies=True,
 )
 branch = OpDef(
-    "branch", "One of several bodies, as the first operand decides; its map holds the cells of all of them.", "needed"
+    "branch",
+    "The body with the number that the first operand holds (the first for one below it, the last for one above; a boolean is 0 "
+    "or 1), of the other operands. Where the bodies give several values the op is `{result=0}` of them. Its map holds those of "
+    "all bodies.",
+    "needed",
+    bodies=True,
 )
 record = OpDef("record", "Keeps a value of this run for lineage questions: `{slot=0}`.", "never", effect=True)
 
 
-@loop.types
-@branch.types
 @opaque.types
 def _opaque_type(sig: Signature) -> Type:
     if sig.dtype is None:
         raise TypeRuleError("the result's dtype must be given")
     return ArrayType(sig.dtype, tuple(sig.attrs["shape"]))
+
+
+@loop.types
+def _loop_type(sig: Signature) -> Type:
+    given, turns = _given("loop", sig), Turns.of(sig.attrs)
+    if sig.attrs.get("result", 0) < turns.carries or turns.length is None:
+        return given
+    if not isinstance(given, ArrayType):
+        raise TypeRuleError(f"a turn gives {given}, and a series is an array")
+    return ArrayType(given.dtype, (turns.length, *given.dims))
+
+
+@branch.types
+def _branch_type(sig: Signature) -> Type:
+    return _given("branch", sig)
+
+
+def _given(name: str, sig: Signature) -> Type:
+    """What the body gives that the op is a result of, once everything fits."""
+    for problem in chain(
+        number_of_bodies(name, sig.attrs, sig.regions),
+        what_bodies_take(name, sig.attrs, sig.operands, sig.regions),
+        what_bodies_give(name, sig.attrs, sig.operands, sig.regions),
+    ):
+        raise TypeRuleError(problem)
+    number: int = sig.attrs.get("result", 0)
+    return sig.regions[-1].returns[number].type
+
+
+@loop.reads
+def _loop_reads(op: Op) -> tuple[Read, ...]:
+    return tuple(loop_map(op)(op))
+
+
+@branch.reads
+def _branch_reads(op: Op) -> tuple[Read, ...]:
+    return tuple(branch_map(op)(op))
+
+
+loop.exactness = lambda op: loop_map(op).exact
+branch.exactness = lambda op: branch_map(op).exact
 
 
 @record.types

@@ -11,16 +11,16 @@ from traceprop.ir.dump import constant_digest
 from traceprop.ir.graph import Op, Program, Value
 from traceprop.ir.ops import LineageRule
 from traceprop.ir.types import Type
-from traceprop.passes.rewrite import AbstractPass, over
+from traceprop.passes.rewrite import AbstractPass, in_bodies, over
 
-_Key = tuple[str, str | None, tuple[Value, ...], Hashable, Type, LineageRule | None, Hashable]
+_Key = tuple[str, str | None, tuple[Value, ...], Hashable, Type, LineageRule | None, Hashable, tuple[Program, ...]]
 
 
 class CSE(AbstractPass):
     """%a = op(x); %b = op(x)  =>  %a, and %b's users read %a
 
     Same op, payload, operands and attributes compute the same cells from the same cells. The first user line stays.
-    (Two filters of equal masks have one size symbol from the trace on, so they are the same op too.)
+    (Two filters of equal masks have one size symbol from the trace on, so they are the same op too.) So do they in bodies.
     """
 
     name: ClassVar[str] = "cse"
@@ -29,6 +29,7 @@ class CSE(AbstractPass):
         first: dict[_Key, Value] = {}
         replaced: dict[Value, Value] = {}
         kept: list[Op] = []
+        program = in_bodies(program, self)
         for old in program.ops:
             op = over(old, replaced)
             if not op.definition.effect:
@@ -44,7 +45,7 @@ class CSE(AbstractPass):
 def identity(op: Op, operands: tuple[Value, ...]) -> _Key:
     """A key that two ops share if, over these operands, they compute the same cells from the same cells."""
     attrs = tuple((name, _hashable(value)) for name, value in sorted(op.attrs.items()))
-    return (op.definition.name, op.payload, operands, attrs, op.result.type, op.rule, op.native)
+    return (op.definition.name, op.payload, operands, attrs, op.result.type, op.rule, op.native, op.regions)
 
 
 def _hashable(value: Any) -> Hashable:

@@ -39,4 +39,43 @@ func @shapes(%x: f32[N,28,28], %w: f32[784,10]) -> (f32[N,10], i64[N,10], f32[(N
   return %3, %2, %4, %6
 }"""
 
-PROGRAMS = {"prepare": PREPARE, "table": TABLE, "shapes": SHAPES}
+TURNS = """\
+func @turns(%w: f64[4,3], %h: f64[2,3], %x: f64[9,2,4] from "series") -> (f64[2,3], f64[9,2], f64[2,3], f64[2,3]) {
+  %0: f64[2,3] = loop[jax.scan](%w, %h, %x) {constants=1, carries=1, length=9, result=0} loc("turns.py":4 in "f")
+    func @body(%w: f64[4,3], %h: f64[2,3], %x: f64[2,4]) -> (f64[2,3], f64[2]) {
+      %0: f64[2,3] = contract[numpy.matmul](%x, %w) {spec="ab,bc->ac"} loc("turns.py":3 in "step")
+      %1: f64[2,3] = elementwise[numpy.add](%h, %0)
+      %2: f64[2] = reduce[numpy.sum](%h) {axes=(1,)}
+      return %1, %2
+    }
+  %1: f64[9,2] = loop[jax.scan](%w, %h, %x) {constants=1, carries=1, length=9, result=1} as %0 loc("turns.py":4 in "f")
+  %2: bool[] = reduce[numpy.any](%1) {axes=(0, 1)}
+  %3: f64[2,3] = branch[numpy.cond](%2, %0, %h)
+    func @otherwise(%a: f64[2,3], %b: f64[2,3]) -> f64[2,3] {
+      return %a
+    }
+    func @then(%a: f64[2,3], %b: f64[2,3]) -> f64[2,3] {
+      %0: f64[2,3] = elementwise[numpy.add](%a, %b)
+      return %0
+    }
+  %4: f64[2,3] = loop[jax.while](%3) {carries=1}
+    func @condition(%c: f64[2,3]) -> bool[] {
+      %0: bool[] = reduce[numpy.any](%c) {axes=(0, 1)}
+      return %0
+    }
+    func @body(%c: f64[2,3]) -> f64[2,3] {
+      %0: bool[] = reduce[numpy.all](%c) {axes=(0, 1)}
+      %1: f64[2,3] = branch[numpy.cond](%0, %c)
+        func @otherwise(%a: f64[2,3]) -> f64[2,3] {
+          %0: f64[2,3] = slice(%a) {index=((None, None, -1), (None, None, None))}
+          return %0
+        }
+        func @then(%a: f64[2,3]) -> f64[2,3] {
+          return %a
+        }
+      return %1
+    }
+  return %0, %1, %3, %4
+}"""
+
+PROGRAMS = {"prepare": PREPARE, "table": TABLE, "shapes": SHAPES, "turns": TURNS}

@@ -28,7 +28,7 @@ from traceprop.ir import (
     verify,
 )
 from traceprop.ir.index_map import axes
-from traceprop.ir.opset import constant, elementwise, opaque, reduce
+from traceprop.ir.opset import constant, elementwise, loop, opaque, reduce
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -126,6 +126,9 @@ def test_nothing_known_and_nothing_read_are_told_apart():
 
 
 HEAD = "func @f(%x: f64[N,4], %m: bool[N]) -> f64[N,4] {\n"
+LOOP = HEAD + "  %0: f64[N,4] = loop[f](%x) {carries=1, length=3}\n"
+BODY = "    func @body(%c: f64[N,4]) -> f64[N,4] {\n      %0: f64[N,4] = elementwise[f](%c)\n      return %0\n    }\n"
+TAIL = "  return %0\n}"
 REFUSED = {
     "empty": ("", 1, "unexpected the end of the line; expected 'func'"),
     "no brace": ("func @f() -> ()", 1, "expected '{'"),
@@ -168,6 +171,17 @@ REFUSED = {
     "long number": (HEAD + "  %0 = constant {value=" + "9" * 5000 + "}\n  return %x\n}", 2, "digits"),
     "negative dim": ("func @f(%x: f64[-3]) -> () {", 1, "a dim cannot be -3"),
     "columns": ("func @f(%x: table<a: i64, a: i64>[N]) -> () {", 1, "two columns named 'a'"),
+    "no bodies": (HEAD + "  %0: f64[N,4] = loop[f](%x) {carries=1, length=3}\n  return %0\n}", 2, "with a length it has one"),
+    "body reads outside": (LOOP + BODY.replace("(%c)", "(%x)") + TAIL, 4, "%x is not defined before this line"),
+    "body takes another": (LOOP + BODY.replace("f64[N,4]", "f64[N,5]") + TAIL, 2, "gives %c of @body f64[N,4], but it takes"),
+    "body without end": (LOOP + BODY.replace("    }\n", "") + TAIL, 6, "expected '}' after the return"),
+    "body in a body's map": (
+        LOOP + BODY.replace("(%c)", "(%c)  # (i, j) <- %c[j, i]") + TAIL, 4, "the map is not that of elementwise[f]",
+    ),
+    "loop's map": (LOOP.replace("3}", "3}  # (i, j) <- nothing") + BODY + TAIL, 2, "expected # (i, j) <- %x[i, j]"),
+    "as nothing": (LOOP.replace("3}", "3} as %x") + TAIL, 2, "%x has no bodies that loop could share"),
+    "as unknown": (LOOP.replace("3}", "3} as %7") + TAIL, 2, "%7 is not defined before this line"),
+    "body of no loop": (HEAD + "  %0 = transpose(%x) {axes=(1, 0)}\n" + BODY + "  return %x\n}", 2, "takes no bodies"),
 }  # fmt: skip
 
 
@@ -254,6 +268,48 @@ def test_numpy_numbers_print_as_numbers():
     x = Param("x", ArrayType("f64", ()))
     op = Op(elementwise, [x], {"by": np.float64(0.5)}, "numpy.f")
     assert "{by=0.5}" in str(Program("f", (x,), (op,), (op.result,)))
+
+
+def nested(depth):
+    """A loop in a loop in a loop …"""
+    text = "return %c"
+    for _ in range(depth):
+        text = (
+            "%0: f64[] = loop[f](%c) {carries=1, length=3}\nfunc @body(%c: f64[]) -> f64[] {\n"
+            + text
+            + "\n}\nreturn %0"
+        )
+    return "func @f(%c: f64[]) -> f64[] {\n" + text + "\n}"
+
+
+def test_bodies_may_stand_in_bodies():
+    program = parse(nested(20))
+    assert parse(str(program)) == program
+    assert sum(1 for _ in program.walk()) == 20
+    with pytest.raises(ParseError, match="bodies are nested more than 20 deep") as refused:
+        parse(nested(1000))
+    assert refused.value.line == 43
+
+
+def test_equal_bodies_print_once():
+    text = str(parse(LOOP + BODY + "  %1: f64[N,4] = loop[f](%0) {carries=1, length=9}\n" + BODY + "  return %1\n}"))
+    assert text.count("func @body") == 1
+    assert "loop[f](%0) {carries=1, length=9} as %0" in text
+    alone = dump(parse(text), maps=False)
+    assert dump(parse(alone), maps=False) == alone
+
+
+def test_arrays_in_bodies_are_found_in_the_side_table():
+    array = np.arange(3.0)
+    held = Op(constant, [], {"value": array})
+    c = Param("c", ArrayType("f64", (3,)))
+    total = Op(elementwise, [c, held.result], {}, "numpy.add")
+    body = Program("body", (c,), (held, total), (total.result,))
+    start = Param("x", c.type)
+    op = Op(loop, [start], {"carries": 1, "length": 3}, "jax.scan", "f64", regions=[body])
+    program = Program("f", (start,), (op,), (op.result,))
+    assert list(constants_of(program)) == list(constants_of(body)) != []
+    assert parse(str(program), constants_of(program)) == program
 
 
 def test_lines_of_one_skeleton_are_told_apart():

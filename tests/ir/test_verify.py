@@ -25,7 +25,20 @@ from traceprop.ir import (
     verify,
 )
 from traceprop.ir.index_map import axes, axis
-from traceprop.ir.opset import constant, elementwise, filter, gather, iota, opaque, record, reduce, reshape, transpose
+from traceprop.ir.opset import (
+    branch,
+    constant,
+    elementwise,
+    filter,
+    gather,
+    iota,
+    loop,
+    opaque,
+    record,
+    reduce,
+    reshape,
+    transpose,
+)
 
 N = symbol("N")
 X = Param("x", ArrayType("f64", (N, 4)))
@@ -72,6 +85,56 @@ def recorded():
     return keep, mean(keep.result)
 
 
+ROW, SERIES, ONE = (
+    Param("c", ArrayType("f64", (4,))),
+    Param("s", ArrayType("f64", (9, 4))),
+    Param("p", ArrayType("bool")),
+)
+
+
+def body(*ops, params=(ROW,), returns=None, name="body"):
+    """A body that adds up what it takes, or of some ops."""
+    total = Op(elementwise, params, {}, "numpy.add")
+    ops = ops or (total,)
+    return Program(name, tuple(params), ops, tuple([ops[-1].result] if returns is None else returns))
+
+
+def asked(type=ONE.type):
+    test = Op(reduce, [ROW], {"axes": (0,)}, "numpy.all", type.dtype)
+    return body(retyped(test, type), name="condition")
+
+
+def scanned(*regions, **attrs):
+    """A loop over the rows of %s whose bodies and attributes are changed behind its back."""
+    row = Param("x", ROW.type)
+    op = Op(
+        loop, [ROW, SERIES], {"carries": 1, "length": 9}, "jax.scan", "f64", HERE, regions=[body(params=(ROW, row))]
+    )
+    op.regions = regions or op.regions
+    return program(reattributed(op, **attrs), params=(ROW, SERIES))
+
+
+def whiled(*regions):
+    op = Op(loop, [ROW], {"carries": 1}, "jax.while", "f64", HERE, regions=[asked(), body()])
+    op.regions = regions or op.regions
+    return program(op, params=(ROW,))
+
+
+def chosen(*regions, which=ONE, **attrs):
+    op = Op(branch, [ONE, ROW], {}, "numpy.cond", "f64", HERE, regions=[body(name="otherwise"), body(name="then")])
+    op.regions = regions or op.regions
+    op.operands = (which, ROW)
+    return program(reattributed(op, **attrs), params=(ONE, ROW, X))
+
+
+def bodied(op):
+    op.regions = (body(),)
+    return program(op)
+
+
+OUTSIDE = Op(elementwise, [SERIES], {}, "numpy.negative")
+SOURCE = Param("c", ROW.type, "file")
+WIDE = Param("c", ArrayType("f64", (5,)))
 once = mean()
 unruled = OpDef("unruled", "")
 i, j = axes(2)
@@ -103,6 +166,44 @@ BROKEN = {
     "bound": (program(given(GivenRead(1, (Full(),), where=(Bound(1, 0, 3),)))), "bounds axis 1, but the result has 1 axes"),
     "no bound": (program(given(GivenRead(1, (Full(),), where=(Bound(0),)))), "bounds nothing"),
     "two bounds": (program(given(GivenRead(1, (i,), where=(Bound(0, 1), Bound(0, None, 3))))), "bounds an axis twice"),
+    "a loop": (scanned(), None),
+    "a loop with a condition": (whiled(), None),
+    "a branch": (chosen(), None),
+    "bodies": (bodied(mean()), "reduce[numpy.mean](f64[N,4]) at prep.py:7: takes no bodies"),
+    "two bodies": (scanned(body(), body()), "has 2 bodies; with a length it has one"),
+    "no condition": (whiled(body()), "has 1 bodies; without a length it has a condition and a body"),
+    "one way": (chosen(body()), "has 1 bodies; it chooses among two or more"),
+    "body from outside": (
+        whiled(asked(), body(Op(elementwise, [ROW, Param("y", ROW.type)], {}, "numpy.add"))),
+        "elementwise[numpy.add] in @body reads a value from outside",
+    ),
+    "outside given": (whiled(asked(), body(returns=[OUTSIDE.result])), "@body gives a value from outside"),
+    "effect in a body": (
+        whiled(asked(), body(Op(record, [ROW], {"slot": 0}), returns=[ROW])), "record in @body has an effect",
+    ),
+    "source in a body": (whiled(asked(), body(params=(SOURCE,))), "%c of @body is a source, which enters as an operand"),
+    "body takes more": (scanned(body(params=(ROW, Param("x", ROW.type), ONE))), "gives @body 2 values, but it takes 3"),
+    "body takes others": (whiled(asked(), body(params=(WIDE,))), "gives %c of @body f64[4], but it takes f64[5]"),
+    "branch takes others": (chosen(body(), body(params=(WIDE,))), "gives %c of @body f64[4], but it takes f64[5]"),
+    "carries": (scanned(carries=3), "has 2 operands, but 0 constants and 3 carries before its series"),
+    "carries below zero": (scanned(carries=-1), "carries is a number of at least 0, not -1"),
+    "length": (scanned(length=8), "has 8 turns, but the series f64[9,4]"),
+    "chooses by a float": (chosen(which=ROW), "chooses by a whole number or a boolean, not by f64[4]"),
+    "carried on twice": (whiled(asked(), body(returns=[ROW, ROW])), "carries f64[4], but @body gives f64[4], f64[4]"),
+    "nothing carried on": (scanned(body(params=(ROW, ROW), returns=[])), "is result 0, but @body gives 0 values"),
+    "carried another": (
+        whiled(asked(), body(Op(reduce, [ROW], {"axes": (0,)}, "numpy.sum"))), "carries f64[4], but @body gives f64[]",
+    ),
+    "condition": (whiled(asked(ArrayType("f64")), body()), "@condition gives f64[]; a condition gives bool[]"),
+    "ways differ": (
+        chosen(body(), body(Op(reduce, [ROW], {"axes": (0,)}, "numpy.sum"), name="then")),
+        "@body gives f64[4], but @then gives f64[]",
+    ),
+    "no such result": (chosen(result=2), "is result 2, but @then gives 1 values"),
+    "broken body": (
+        whiled(asked(), body(retyped(Op(elementwise, [ROW], {}, "numpy.exp"), ArrayType("f64", (3,))), returns=[ROW])),
+        "elementwise[numpy.exp](f64[4]): the result is f64[3], but the type rule gives f64[4]",
+    ),
     "map from elsewhere": (program(given(GivenRead(5, (i,)))), "its index map cannot be made (IndexError"),
 }  # fmt: skip
 

@@ -210,6 +210,9 @@ CASES: dict[str, tuple[Any, ...]] = {
     "trace": (lambda x: jnp.trace(x[:3]) + jnp.diag(x[:3]), X),
     "interp": (lambda x: jnp.interp(x[0], jnp.sort(x[:, 1]), x[:, 2]), X),
     "numpy_function": (lambda x: np.sum(x, axis=0) + jnp.sin(x), X),
+    "long_scan": (long_ema, X),
+    "long_scan_back": (long_backwards, X),
+    "long_carry": (long_carry, X),
 }  # fmt: skip
 COARSE: dict[str, tuple[Any, ...]] = {
     "set_anywhere": (lambda x, i: x.at[i].set(x[::-1] * 2), X, I),
@@ -229,9 +232,6 @@ COARSE: dict[str, tuple[Any, ...]] = {
     "det": (lambda x: jnp.linalg.det(x) + jnp.linalg.inv(x)[:, 0, 0], B),
     "padded_conv": (lambda x: jnp.convolve(x[0], x[1], mode="same"), X),
     "conv_images": (lambda x: lax.conv(x[None, :2], x[:2, :2, :2][None], (1, 1), "SAME"), B),
-    "long_scan": (long_ema, X),
-    "long_scan_back": (long_backwards, X),
-    "long_carry": (long_carry, X),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax.extend import core
 
 from traceprop.errors import TraceError
-from traceprop.ir import ArrayType, Location, Op, Param, Value, ops_behind
+from traceprop.ir import ArrayType, Location, Op, Param, Program, Value, ops_behind
 from traceprop.ir.location import user_location
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.tracing.jaxpr import control, elementwise, folds, linalg, rows, scatter, shape
@@ -148,15 +148,11 @@ class _Walk:
         body = jax.vmap(core.jaxpr_as_fun(jaxpr), in_axes=(*[None] * shared, *[0] * len(rows)))
         return self.inlined(jax.make_jaxpr(body)(*same, *rows), inputs)
 
-    def apart(self, jaxpr: Any) -> tuple[list[Param], list[Op], list[Value]]:
-        """The parameters, ops and results of a jaxpr as a program of its own."""
-        body = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
-        location = self.graph.location
-        params = [Param(f"p{k}", _type(v.aval, location)) for k, v in enumerate(body.invars)]
-        scratch = Graph([], location, self.graph.warned)
-        found = _Walk(scratch).inlined(jaxpr, params)
-        values = [scratch.value(held) for held in found]
-        return params, scratch.ops, values
+    def apart(self, name: str, jaxpr: Any, params: Sequence[Param], taken: Sequence[Param]) -> Program:
+        """A jaxpr as a program of its own: a body with some parameters, of which it takes these."""
+        scratch = Graph([], self.graph.location, self.graph.warned)
+        found = _Walk(scratch).inlined(jaxpr, taken)
+        return Program.of_values(name, params, map(scratch.value, found))
 
     def primitives(self, jaxpr: Any) -> list[str]:
         """The names of all its primitives, nested ones too."""

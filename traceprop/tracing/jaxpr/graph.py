@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from traceprop.errors import TypeRuleError
-from traceprop.ir import ArrayType, Location, Op, OpDef, Param, Value
+from traceprop.ir import ArrayType, Location, Op, OpDef, Param, Program, Value
 from traceprop.ir.given_map import GivenMap, every_cell
 from traceprop.ir.location import warn_at
 from traceprop.ir.opset import constant, iota, opaque, reshape
@@ -82,11 +82,12 @@ class Graph:
         dtype: str | None,
         native: Callable[..., Any],
         rule: Any = None,
+        regions: Sequence[Program] = (),
     ) -> Value:
         """One more op; `native` takes the operands' arrays."""
         values = [self.value(operand) for operand in operands]
         plain = {key: _plain(value) for key, value in attrs.items()}
-        op = Op(definition, values, plain, payload, dtype, self.location, rule, native)
+        op = Op(definition, values, plain, payload, dtype, self.location, rule, native, regions)
         self.ops.append(op)
         return op.result
 
@@ -125,8 +126,8 @@ class Bodies(Protocol):
     def mapped(self, jaxpr: Any, inputs: Sequence[Held], shared: int) -> list[Held]:
         """What a jaxpr gives row by row: for each row of the inputs behind the first `shared` ones."""
 
-    def apart(self, jaxpr: Any) -> tuple[list[Param], list[Op], list[Value]]:
-        """The parameters, ops and results of a jaxpr as a program of its own."""
+    def apart(self, name: str, jaxpr: Any, params: Sequence[Param], taken: Sequence[Param]) -> Program:
+        """A jaxpr as a program of its own: a body with some parameters, of which it takes these."""
 
     def primitives(self, jaxpr: Any) -> list[str]:
         """The names of all its primitives, nested ones too."""
@@ -177,6 +178,7 @@ class Equation:
         name: str = "",
         dtype: str | None = None,
         rule: Any = None,
+        regions: Sequence[Program] = (),
         **attrs: Any,
     ) -> Value:
         """An op under this primitive's name; without `native` it is the primitive itself."""
@@ -184,26 +186,26 @@ class Equation:
             dtype = self.type.dtype
         payload = f"jax.{name or self.name.replace('-', '_')}" if definition.payload != "never" else None
         given = self.inputs if operands is None else operands
-        return self.graph.add(definition, given, attrs, payload, dtype, native or self.native, rule)
+        return self.graph.add(definition, given, attrs, payload, dtype, native or self.native, rule, regions)
 
-    def opaque(
-        self, rule: GivenMap | Sequence[GivenMap] | None = None, definition: OpDef = opaque, **attrs: Any
-    ) -> list[Held]:
-        """An `opaque` op per result, with an index map (one for each, or for all) where there is one."""
-        picks = _Picks(self.bind, len(self.types))
-        which: list[dict[str, Any]] = [{"result": k} if len(self.types) > 1 else {} for k in range(len(self.types))]
+    def opaque(self, rule: GivenMap | None = None, **attrs: Any) -> list[Held]:
+        """An `opaque` op per result, with an index map for all where there is one."""
         return [
-            self.emit(
-                definition,
-                native=functools.partial(picks, k),
-                dtype=type.dtype,
-                rule=rule if rule is None or isinstance(rule, GivenMap) else rule[k],
-                shape=type.dims,
-                **attrs,
-                **which[k],
-            )
-            for k, type in enumerate(self.types)
+            self.emit(opaque, native=native, dtype=type.dtype, rule=rule, shape=type.dims, **attrs, **which)
+            for type, (native, which) in zip(self.types, self._results(), strict=True)
         ]
+
+    def around(self, definition: OpDef, regions: Sequence[Program], **attrs: Any) -> list[Held]:
+        """A `loop` or `branch` per result, around the same bodies."""
+        return [
+            self.emit(definition, native=native, dtype=type.dtype, regions=regions, **attrs, **which)
+            for type, (native, which) in zip(self.types, self._results(), strict=True)
+        ]
+
+    def _results(self) -> list[tuple[Callable[..., Any], dict[str, Any]]]:
+        """For every result what picks it from the call, and which it is where there are several."""
+        picks, several = _Picks(self.bind, len(self.types)), len(self.types) > 1
+        return [(functools.partial(picks, k), {"result": k} if several else {}) for k in range(len(self.types))]
 
     def scalars(self, *left_out: str) -> dict[str, Any]:
         """The parameters that can be printed, as attributes."""
