@@ -36,7 +36,7 @@ def user_location() -> Location | None:
     return None
 
 
-def warn_at(where: Location | None, message: str) -> None:
-    """A `UserWarning` that shows a line of the user's."""
+def warn_at(where: Location | None, message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning that shows a line of the user's."""
     path, line = (where.path, where.line) if where else ("<unknown>", 0)
-    warnings.warn_explicit(message, UserWarning, path or "<unknown>", line)
+    warnings.warn_explicit(message, category, path or "<unknown>", line)

@@ -12,6 +12,7 @@ import pytest
 import traceprop as tp
 from traceprop.errors import (
     ChangedSourceError,
+    ChangedSourceWarning,
     LineageError,
     ModelError,
     NothingToForgetError,
@@ -99,7 +100,8 @@ class TestFiles:
         doubled = tp.from_csv(path) * 2
         path.write_text("a,b\n7,7\n")
         np.testing.assert_array_equal(doubled, [[2, 4]])  # what was read at the call
-        assert tp.provenance(doubled).locate(0)[0].text is None  # and no line of what the file holds now
+        with pytest.warns(ChangedSourceWarning, match="has changed since it was read"):
+            assert tp.provenance(doubled).locate(0)[0].text is None  # and no line of what the file holds now
 
 
 class TestTracing:

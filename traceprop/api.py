@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -11,8 +10,10 @@ import numpy as np
 
 from traceprop.errors import LineageError, SourceError, TraceError
 from traceprop.runtime.executor import LOCAL
-from traceprop.sources import ArraySource, CsvArraySource, CsvTableSource, FrameSource, Source
+from traceprop.sources import ArraySource, CsvArraySource, CsvTableSource, FrameSource, ParquetSource, Source
+from traceprop.sources.files import ids_of, matching
 from traceprop.sources.source import reset_array_ids
+from traceprop.sources.together import csv_together, parquet_together
 from traceprop.tracing.array import LazyArray
 from traceprop.tracing.branches import cond
 from traceprop.tracing.draws import random
@@ -70,16 +71,20 @@ def _entering(source: Source, lineage: Any) -> Source:
             f"the source {source.id!r} is made inside the traced function {trace.name!r}; make it outside and pass it in"
         )
     if lineage is not None:
-        if not hasattr(lineage, "saved_as"):
-            raise LineageError(
-                f"lineage= takes the view of the result that was saved, from tp.provenance(x) or a store's load(name), "
-                f"not {type(lineage).__name__}"
-            )
-        source.lineage = lineage.saved_as(source)
+        source.lineage = _view(lineage).saved_as(source)
     return source
 
 
-def from_csv(path: str | Path, source_id: str | None = None, lineage: Any = None) -> LazyArray:
+def _view(lineage: Any) -> Any:
+    if not hasattr(lineage, "saved_as"):
+        raise LineageError(
+            "lineage= takes the view of the result that was saved, from tp.provenance(x) or a store's load(name), "
+            f"not {type(lineage).__name__}"
+        )
+    return lineage
+
+
+def from_csv(path: str | Path, source_id: str | None = None, key: str | None = None, lineage: Any = None) -> LazyArray:
     """A CSV file of numbers as a lazy float64 array of shape (rows, columns).
 
     The file is read and checked whole at the call. The first line is the header; an empty cell is NaN. Rows are numbered
@@ -87,56 +92,84 @@ def from_csv(path: str | Path, source_id: str | None = None, lineage: Any = None
     Raises `SourceError` that names file, line and column: a cell that is no number (`tp.read_csv` reads text), ragged
     rows, an unusable header, bytes that are not UTF-8, an empty or missing file.
     """
-    return _array(CsvArraySource(path, source_id), lineage)
+    return _array(CsvArraySource(path, source_id, key), lineage)
 
 
 def read_csv(
     path: str | Path | Sequence[str | Path],
     source_id: str | None = None,
+    key: str | None = None,
     na_values: str | Sequence[str] = (),
     lineage: Any = None,
 ) -> Table:
     """A CSV file as a lazy table with typed columns: int64, float64, bool or text, told apart by what they hold.
 
-    `na_values`: texts that mean "missing", beside the empty cell. A glob or a list of paths gives the rows of all files,
-    one source per file, with ids `<source_id>/<stem>`. Raises `SourceError` as `from_csv` does.
+    Parameters
+    ----------
+    path
+        A path, an address of any file system that fsspec reaches (`s3://…`; `pip install traceprop[remote]`), a glob or a
+        list. Several files give the rows of all, in order, with types that hold the cells of all; each is a source of its
+        own, called `<source_id>/<stem>` (the stem alone without `source_id`; where stems are the same, with their folders).
+    source_id
+        What lineage calls the file; its stem (`.csv.gz` stripped) where not given.
+    key
+        The column that says which row is which: no null, no value twice. Rows are then found again after the file was
+        sorted anew or rewritten; without a key, a row is its number in a file of this content.
+    na_values
+        Texts that mean "missing", beside the empty cell.
+    lineage
+        The view of the result that the file holds, as saved by an earlier program: answers then go down to its first files.
+        For several files, the view of all their rows in order, or a list with one view each.
+
+    Raises
+    ------
+    SourceError
+        Names file, line and column: ragged rows, an unusable header, bytes that are not UTF-8, an empty or missing file, a
+        key that is missing or there twice, files of other columns, a `lineage` of another shape.
     """
-    paths = _paths(path)
+    paths = matching(path)
     if paths is None:
-        return _table(CsvTableSource(path, source_id, na_values), lineage)  # type: ignore[arg-type]
-    if lineage is not None:
-        raise LineageError("lineage= continues the chain of one file, and these are several")
-    lead = f"{source_id}/" if source_id is not None else ""
-    parts = [CsvTableSource(p, None, na_values) for p in paths]
-    for part in parts:
-        part.id = lead + part.id
-    return concat([_table(part) for part in parts])
+        return _table(CsvTableSource(path, source_id, na_values, key), lineage)  # type: ignore[arg-type]
+    return _stacked(csv_together(paths, ids_of(paths, source_id), na_values, key), lineage)
 
 
-def _paths(path: Any) -> list[Any] | None:
-    """The files behind a list or a glob; `None` for a single path."""
-    if isinstance(path, (list, tuple)):
-        if not path:
-            raise SourceError("an empty list of paths holds no file to read")
-        return list(path)
-    if isinstance(path, str) and any(sign in path for sign in "*?[") and not Path(path).exists():
-        found = sorted(glob.glob(path))
-        if not found:
-            raise SourceError(f"no file matches {path!r}")
-        return found
-    return None
+def read_parquet(
+    path: str | Path | Sequence[str | Path],
+    source_id: str | None = None,
+    key: str | None = None,
+    columns: Sequence[str] | None = None,
+    lineage: Any = None,
+) -> Table:
+    """A Parquet file as a lazy table with the file's column types. Rows are numbered in file order; they have no lines.
+
+    `path`, `source_id`, `key` and `lineage` as in `read_csv`. `columns`: only these are read. A table format's own row id is
+    a key where the file has it: `key="_row_id"` for Iceberg (format version 3), `"_ducklake_internal_row_id"` for DuckLake;
+    where it is kept beside the file, let the format's reader give it, and take `tp.from_dataframe(…, key="rowid")`.
+
+    Categories are read as text, decimals as float64, times with a zone as UTC without one. Raises `SourceError` that names
+    the file and the column for a type that has no like (lists, structs, binary, times of day), and for decimals with more
+    digits than a float64 holds.
+    """
+    paths = matching(path)
+    if paths is None:
+        return _table(ParquetSource(path, source_id, key, columns), lineage)  # type: ignore[arg-type]
+    return _stacked(parquet_together(paths, ids_of(paths, source_id), key, columns), lineage)
 
 
-def read_parquet(path: str | Path, source_id: str | None = None, lineage: Any = None) -> Table:
-    """A Parquet file as a lazy table with the file's column types. Rows are numbered in file order; they have no lines."""
-    from traceprop.sources.csv import ParquetSource
+def _stacked(parts: Sequence[Source], lineage: Any) -> Table:
+    """Several files as one table, each a source."""
+    if lineage is not None and not isinstance(lineage, (list, tuple)):
+        ends = np.cumsum([part.n_rows for part in parts])
+        lineage = _view(lineage).cut(ends.tolist())
+    if lineage is not None and len(lineage) != len(parts):
+        raise SourceError(f"lineage= has {len(lineage)} views, but there are {len(parts)} files")
+    tables = [_table(part, view) for part, view in zip(parts, lineage or [None] * len(parts), strict=True)]
+    return concat(tables)
 
-    return _table(ParquetSource(path, source_id), lineage)
 
-
-def from_dataframe(df: Any, source_id: str | None = None, lineage: Any = None) -> Table:
+def from_dataframe(df: Any, source_id: str | None = None, key: str | None = None, lineage: Any = None) -> Table:
     """A lazy table of a pandas, polars or Arrow table, or of anything with `__arrow_c_stream__`; a pandas index is left out."""
-    return _table(FrameSource(df, source_id), lineage)
+    return _table(FrameSource(df, source_id, key=key), lineage)
 
 
 def from_numpy(arr: np.ndarray, source_id: str | None = None, lineage: Any = None) -> LazyArray:

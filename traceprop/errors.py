@@ -60,6 +60,10 @@ class ChangedSourceError(ExecutionError):
     """A source changed between the call and the run."""
 
 
+class ChangedSourceWarning(UserWarning):
+    """A file is no longer what it was when it was read: its rows have other lines now, or none."""
+
+
 class LineageError(TracepropError, LookupError):
     """A lineage question that has no answer: an unknown source, rows out of range, a capture that was not recorded."""
 

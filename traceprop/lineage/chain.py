@@ -83,6 +83,19 @@ def columns_taken(value: Lazy, positions: Sequence[int]) -> Lazy:
     return emit(gather, [value, np.asarray(positions)], {"axis": 1})  # type: ignore[no-any-return]
 
 
+def cut(value: Lazy, ends: Sequence[int]) -> list[Lazy]:
+    """Pieces of a value along axis 0. Raises `SourceError` where they are not all of it."""
+    rows = (*value.concrete_shape(), 1)[0]
+    if rows != (ends[-1] if len(ends) else 0):
+        raise SourceError(f"lineage= is of a result of {rows} rows, but the files have {ends[-1]}")
+    starts = [0, *ends[:-1]]
+    if isinstance(value.type, TableType):
+        return [
+            emit(gather, [value, np.arange(a, b)], {"axis": 0}, "table.take") for a, b in zip(starts, ends, strict=True)
+        ]
+    return [value[a:b] for a, b in zip(starts, ends, strict=True)]  # type: ignore[index]
+
+
 def shape_of(source: Source) -> tuple[int, ...]:
     """The shape of what a source holds."""
     return tuple(int(size) for size in source.type(source.n_rows).dims)

@@ -13,7 +13,7 @@ from traceprop.ir import Location as CodeLocation
 from traceprop.ir import Program, Value
 from traceprop.ir.dump import value_names
 from traceprop.ir.opset import constant
-from traceprop.lineage.chain import as_saved, behind, columns_taken, shape_of
+from traceprop.lineage.chain import as_saved, behind, columns_taken, cut, shape_of
 from traceprop.lineage.region import Region, rows_of
 from traceprop.lineage.runs import Runs
 from traceprop.lineage.trails import Trail, direct_pairs, distinct
@@ -88,6 +88,10 @@ class View:
     def columns_taken(self, positions: Sequence[int]) -> View:
         """The lineage of some columns, by number."""
         return View([columns_taken(self.value, positions)])
+
+    def cut(self, ends: Sequence[int]) -> list[View]:
+        """The lineage of a result that was saved in several files, one view per file: `ends` count the rows up to each."""
+        return [View([part]) for part in cut(self.value, ends)]
 
     def first_sources(self) -> list[Source]:
         """The sources that nothing is behind, in order of first use; of several that are the same, the first."""
@@ -205,8 +209,25 @@ class View:
             for source_id, trails in self._ordered(found)
         }
 
+    def keys(self, i: Any, kind: str = "direct") -> dict[str, np.ndarray]:
+        """The keys of the source rows that row(s) `i` depend on, in the order of `rows`: `{source_id: array}`.
+
+        Sources without a key are left out: their rows go by number.
+        """
+        sources = {source.id: source for source in self.first_sources()}
+        return {name: sources[name].keys(rows) for name, rows in self.rows(i, kind).items() if sources[name].key}
+
+    def changed_sources(self) -> dict[str, str]:
+        """The sources whose files are no longer what was read, each with a sentence that says how: changed, or gone."""
+        found = ((source.id, source.changed()) for source in self.first_sources())
+        return {source_id: change for source_id, change in found if change is not None}
+
     def locate(self, i: Any) -> list[Location]:
-        """Where row(s) `i` came from: source id, path, row, line of the file, and the text of that line."""
+        """Where row(s) `i` came from: source id, path, row, line of the file, and the text of that line.
+
+        A file that has changed since it was read is never quoted as if it had not: rows with a key are found by it, on the
+        lines of now; without one, line and text are `None`. Either way a `ChangedSourceWarning` says so.
+        """
         return [
             location
             for source_id, rows in self.rows(i).items()

@@ -46,6 +46,10 @@ class ConformedSource(Source):
         self.path = base.path
         self.n_rows = base.n_rows
         self.columns = tuple(f.name for f in type.fields) if isinstance(type, TableType) else base.columns
+        self.key = base.key
+        self.lineage = base.lineage
+        if base.lineage is not None and base.columns is not None and self.columns is not None:
+            self.lineage = base.lineage.columns_taken([base.columns.index(name) for name in self.columns])
 
     def value(self) -> Any:
         return self._value
@@ -62,6 +66,9 @@ class ConformedSource(Source):
 
     def check_unchanged(self) -> None:
         self._base.check_unchanged()
+
+    def changed(self) -> str | None:
+        return self._base.changed()
 
     def describe_rows(self, rows: Sequence[int] | np.ndarray) -> list[Location]:
         return self._base.describe_rows(rows)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from traceprop.errors import SourceError
 from traceprop.ir import ArrayType, Dim, TableType
-from traceprop.sources.csv_scan import Scan, digest, read_bytes, scan
-from traceprop.sources.frame import FrameSource, fields_of
-from traceprop.sources.source import Location, Source, check_id, stem
+from traceprop.sources.csv_scan import Scan, scan
+from traceprop.sources.files import digest, read_bytes, stem, without_bom
+from traceprop.sources.frame import fields_of
+from traceprop.sources.keys import check_key
+from traceprop.sources.source import Location, Source, check_id
+from traceprop.sources.watched import WatchedCsv
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,12 +25,16 @@ if TYPE_CHECKING:
 class _CsvSource(Source):
     """A CSV file, read and checked whole when the source is made; the bytes are not kept, only their hash."""
 
-    def __init__(self, path: str | Path, source_id: str | None = None) -> None:
+    _na_values: Sequence[str] = ("",)
+
+    def __init__(self, path: str | Path, source_id: str | None = None, key: str | None = None) -> None:
         self.path = str(path)
         self.id = check_id(source_id) if source_id is not None else stem(path)
-        content = read_bytes(self.path)
+        content = without_bom(read_bytes(self.path))
         self._digest = digest(content)
-        self._load(scan(self.path, content))
+        found = scan(self.path, content)
+        self._load(found)
+        self.key = check_key(self.frame(), key, self.path, lambda row: f"line {found.line(row)}") if key else None
 
     def _load(self, found: Scan) -> None:
         raise NotImplementedError
@@ -40,35 +47,56 @@ class _CsvSource(Source):
         return self._digest
 
     @cached_property
-    def _lines(self) -> Scan | None:
-        """The file's rows by line; `None` where the file is gone or no longer what it was."""
-        try:
-            content = read_bytes(self.path or "")
-        except SourceError:
-            return None
-        return scan(self.path or "", content) if digest(content) == self._digest else None
+    def _file(self) -> WatchedCsv:
+        keys = None if self.key is None else partial(self.frame().get_column, self.key)
+        return WatchedCsv(self.path or "", self._digest, self._na_values, self.key, keys)
+
+    def changed(self) -> str | None:
+        return self._file.now().change
 
     def describe_rows(self, rows: Sequence[int] | np.ndarray) -> list[Location]:
-        """Path, line and text of rows. Line and text are `None` where the file has changed since it was read."""
-        found = self._lines
-        if found is None:
-            return super().describe_rows(rows)
-        return [Location(self.id, self.path, int(row), found.line(row), found.text(row)) for row in rows]
+        """Path, line and text of rows.
+
+        Where the file has changed since it was read, a `ChangedSourceWarning` says so: with a key, rows are found by it and
+        line and text are those of now; without, both are `None`.
+        """
+        return self._file.locate(self.id, rows)
 
 
 class CsvTableSource(_CsvSource):
     """A CSV file as a table: whole numbers, numbers, booleans and text, told apart by what the column holds."""
 
-    def __init__(self, path: str | Path, source_id: str | None = None, na_values: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        source_id: str | None = None,
+        na_values: str | Sequence[str] = (),
+        key: str | None = None,
+    ) -> None:
         self._na_values = ["", *([na_values] if isinstance(na_values, str) else na_values)]
-        super().__init__(path, source_id)
+        super().__init__(path, source_id, key)
 
     def _load(self, found: Scan) -> None:
-        text = found.strings(self._na_values)
-        self._frame = text.select(_typed(column) for column in text.get_columns())
-        self.n_rows = found.n_rows
-        self.columns = tuple(found.header)
-        self._fields = fields_of(self._frame)
+        text = found.strings(list(self._na_values))
+        self._hold(text.select(_typed(column) for column in text.get_columns()))
+
+    def _hold(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+        self.n_rows = frame.height
+        self.columns = tuple(frame.columns)
+        self._fields = fields_of(frame)
+
+    def as_types(self, types: Mapping[str, Any]) -> None:
+        """The columns in this order and these polars types, which hold all their cells. The file must be what it was."""
+        frame = self._frame.select(list(types))
+        differing = {name: dtype for name, dtype in types.items() if frame.schema[name] != dtype}
+        if differing:
+            content = without_bom(read_bytes(self.path or ""))
+            if digest(content) != self._digest:
+                raise SourceError(f"{self.path} changed while it was read")
+            text = scan(self.path or "", content).strings(list(self._na_values))
+            frame = frame.with_columns(text.get_column(name).cast(dtype) for name, dtype in differing.items())
+        self._hold(frame)
 
     def value(self) -> pl.DataFrame:
         return self._frame
@@ -136,18 +164,3 @@ def _numbers(found: Scan) -> np.ndarray:
             "tp.from_csv takes numbers only; tp.read_csv reads text columns too (and na_values= names what means missing)"
         )
     return np.ascontiguousarray(numbers.fill_null(float("nan")).to_numpy())
-
-
-class ParquetSource(FrameSource):
-    """A Parquet file as a table."""
-
-    def __init__(self, path: str | Path, source_id: str | None = None) -> None:
-        import polars as pl
-
-        if not Path(path).is_file():
-            raise SourceError(f"{path}: there is no such file")
-        try:
-            frame = pl.read_parquet(path)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise SourceError(f"{path} cannot be read as Parquet: {error}") from None
-        super().__init__(frame, source_id if source_id is not None else stem(path), str(path))

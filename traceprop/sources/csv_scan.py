@@ -7,12 +7,8 @@ outside quotes end them, and every row must have as many fields as the header.
 from __future__ import annotations
 
 import csv
-import gzip
-import hashlib
 import io
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,27 +19,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 _QUOTE, _COMMA, _NEWLINE, _RETURN = b'",\n\r'
-_BOM = b"\xef\xbb\xbf"
-
-
-def read_bytes(path: str) -> bytes:
-    """A file's content, unzipped where its name ends in `.gz`. Raises `SourceError` that says what is wrong with it."""
-    try:
-        content = Path(path).read_bytes()
-        if path.endswith(".gz"):
-            content = gzip.decompress(content)
-    except FileNotFoundError:
-        raise SourceError(f"{path}: there is no such file (looked in {Path.cwd()})") from None
-    except IsADirectoryError:
-        raise SourceError(f"{path} is a directory; give a CSV file in it") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from None
-    return content.removeprefix(_BOM)
-
-
-def digest(content: bytes) -> str:
-    """The hash by which a later reading knows the file again."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 @dataclass(eq=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from traceprop.errors import SourceError
 from traceprop.ir import Dim, Field, TableType
+from traceprop.sources.keys import check_key
 from traceprop.sources.source import Source, check_id, next_array_id
 
 if TYPE_CHECKING:
@@ -16,6 +17,31 @@ if TYPE_CHECKING:
 
 def fields_of(frame: pl.DataFrame) -> tuple[Field, ...]:
     """The IR's fields of a polars frame. Raises `SourceError` for column types that the IR doesn't have."""
+    return tuple(Field(series.name, _dtype_name(series, "the table"), series.null_count() > 0) for series in frame)
+
+
+def traceable(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The frame in types that the IR has: categories as text, times with a zone as UTC, decimals as numbers where no digit
+    is lost.
+
+    Raises `SourceError` that names the table and the column where there is no such type.
+    """
+    import polars as pl
+
+    columns = []
+    for series in frame.get_columns():
+        if series.dtype.base_type() in (pl.Categorical, pl.Enum, pl.Null):
+            series = series.cast(pl.String)
+        elif series.dtype.base_type() is pl.Decimal:
+            series = _number(series, name)
+        elif isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is not None:
+            series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        _dtype_name(series, name)
+        columns.append(series)
+    return pl.DataFrame(columns) if columns else frame
+
+
+def _dtype_name(series: pl.Series, name: str) -> str:
     import polars as pl
 
     names = {
@@ -24,13 +50,27 @@ def fields_of(frame: pl.DataFrame) -> tuple[Field, ...]:
         pl.UInt8: "u8", pl.UInt16: "u16", pl.UInt32: "u32", pl.UInt64: "u64",
         pl.Float32: "f32", pl.Float64: "f64", pl.Date: "date", pl.Datetime: "datetime", pl.Null: "str",
     }  # fmt: skip
-    fields = []
-    for series in frame.get_columns():
-        dtype = names.get(series.dtype.base_type())
-        if dtype is None:
-            raise SourceError(f"column {series.name!r} holds {series.dtype}, which cannot be traced; cast or drop it")
-        fields.append(Field(series.name, dtype, series.null_count() > 0))
-    return tuple(fields)
+    found = names.get(series.dtype.base_type())
+    if found is None:
+        raise SourceError(
+            f"{name}: column {series.name!r} holds {series.dtype}, which cannot be traced; cast it, or leave it out "
+            "(tp.read_parquet takes columns=[…])"
+        )
+    return found
+
+
+def _number(series: pl.Series, name: str) -> pl.Series:
+    """Decimals as float64. Raises `SourceError` where one has more digits than that holds."""
+    import polars as pl
+
+    numbers = series.cast(pl.Float64)
+    if not numbers.cast(series.dtype, strict=False).eq_missing(series).all():
+        row = int((~numbers.cast(series.dtype, strict=False).eq_missing(series)).arg_max() or 0)
+        raise SourceError(
+            f"{name}, row {row}: column {series.name!r} holds {series.dtype}, and {series[row]} has more digits than a "
+            "float64; cast the column to text or to whole numbers, or leave it out"
+        )
+    return numbers
 
 
 def to_polars(table: Any) -> pl.DataFrame:
@@ -69,21 +109,20 @@ def to_polars(table: Any) -> pl.DataFrame:
 class FrameSource(Source):
     """Rows of an in-memory table, in its order."""
 
-    def __init__(self, table: Any, source_id: str | None = None, path: str | None = None) -> None:
-        import polars as pl
-
-        frame = to_polars(table)
-        text = [
-            n
-            for n, t in zip(frame.columns, frame.dtypes, strict=True)
-            if t.base_type() in (pl.Categorical, pl.Enum, pl.Null)
-        ]
-        self._frame = frame.with_columns(pl.col(text).cast(pl.String)) if text else frame
+    def __init__(
+        self, table: Any, source_id: str | None = None, path: str | None = None, key: str | None = None
+    ) -> None:
+        name = path or (f"the table {source_id!r}" if source_id is not None else "the table")
+        self._hold(traceable(to_polars(table), name))
         self.id = check_id(source_id) if source_id is not None else next_array_id()
         self.path = path
-        self.n_rows = self._frame.height
-        self.columns = tuple(self._frame.columns)
-        self._fields = fields_of(self._frame)
+        self.key = check_key(self._frame, key, name, lambda row: f"row {row}")
+
+    def _hold(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+        self.n_rows = frame.height
+        self.columns = tuple(frame.columns)
+        self._fields = fields_of(frame)
 
     @cached_property
     def content_hash(self) -> str:

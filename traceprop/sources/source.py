@@ -6,13 +6,13 @@ import functools
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from traceprop.errors import LineageError, SourceError
 from traceprop.ir import Dim, Type, symbol
+from traceprop.sources.predicate import rows_where
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,6 +86,10 @@ class Source(ABC):
         """Raises `ChangedSourceError` where the data is not what it was when the source was made."""
         return
 
+    def changed(self) -> str | None:
+        """How the source's file differs from what was read, in a sentence; `None` where it does not, or there is none."""
+        return None
+
     def describe_rows(self, rows: Sequence[int] | np.ndarray) -> list[Location]:
         """Where rows stand, down to the line of the file."""
         return [Location(self.id, self.path, int(row), None, None) for row in rows]
@@ -93,20 +97,18 @@ class Source(ABC):
     def rows_where(self, predicate: str) -> np.ndarray:
         """int64 array of the rows for which a SQL predicate over the columns holds: `"age > 90"`.
 
-        Raises `LineageError` with the predicate where it cannot be read or names an unknown column.
+        A null is not true, names with blanks stand in double quotes, and texts that are dates compare with dates. Raises
+        `LineageError` with the predicate where it is no condition on rows or names an unknown column.
         """
-        import polars as pl
+        return rows_where(self.frame(), predicate, self.id)
 
-        frame = self.frame()
-        try:
-            mask = frame.select(pl.sql_expr(predicate).alias("mask")).to_series()
-            if mask.dtype != pl.Boolean or len(mask) != self.n_rows:
-                raise LineageError(f"where={predicate!r} is no condition on rows of {self.id!r}: it gives {mask.dtype}")
-        except pl.exceptions.PolarsError as error:
+    def keys(self, rows: Any) -> np.ndarray:
+        """The keys of rows, in their order. Raises `LineageError` for a source without a key."""
+        if self.key is None:
             raise LineageError(
-                f"where={predicate!r} cannot be asked of {self.id!r} ({error}); its columns: {', '.join(frame.columns)}"
-            ) from None
-        return np.flatnonzero(mask.fill_null(False).to_numpy())
+                f"{self.id!r} has no key: its rows go by number (read it with key=, the name of a column)"
+            )
+        return self.frame().get_column(self.key)[np.asarray(rows, dtype=np.int64)].to_numpy()
 
     def rows_with_key(self, column: str, value: Any) -> np.ndarray:
         """int64 array of the rows with `value` in `column`; empty where there are none."""
@@ -122,15 +124,6 @@ class Source(ABC):
         if wanted is None:
             return np.flatnonzero(series.is_null().to_numpy())
         return np.flatnonzero((series == wanted).fill_null(False).to_numpy())
-
-
-def stem(path: str | Path) -> str:
-    """A file's default source id: its name without ending, `.csv.gz` included."""
-    name = Path(path).name
-    for ending in (".gz", Path(name.removesuffix(".gz")).suffix):
-        if ending:
-            name = name.removesuffix(ending)
-    return name or Path(path).name
 
 
 def check_id(source_id: str) -> str:
