@@ -41,11 +41,15 @@ class AbstractRewrite(AbstractPass):
                 kept.append(value.op)
             if value is not old.result:
                 replaced[old.result] = value
+        if not replaced:
+            return program
         return program.with_ops(kept, [replaced.get(value, value) for value in program.returns])
 
 
 def in_bodies(program: Program, step: Callable[[Program], Program]) -> Program:
     """The program with a pass run over every body, whose values and map it keeps; the program itself where that changes none."""
+    if not any(op.regions for op in program.ops):
+        return program
     replaced: dict[Value, Value] = {}
     kept: list[Op] = []
     for old in program.ops:
@@ -66,6 +70,6 @@ def _same_or(region: Program, new: Program) -> Program:
 
 def over(op: Op, replaced: Mapping[Value, Value]) -> Op:
     """The op over the values that took its operands' places; the op itself where none did."""
-    if not any(value in replaced for value in op.operands):
+    if not replaced or not any(value in replaced for value in op.operands):
         return op
     return op.with_operands([replaced.get(value, value) for value in op.operands])

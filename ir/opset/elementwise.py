@@ -27,6 +27,9 @@ elementwise = OpDef(
 
 def broadcast_dims(*shapes: tuple[Dim, ...]) -> tuple[Dim, ...]:
     """NumPy's broadcasting over symbolic dims; raises `DimMismatchError` for dims that are not shown to be equal."""
+    widest = {shape for shape in shapes if shape}
+    if len(widest) <= 1:  # the ordinary case: equal shapes, and numbers
+        return next(iter(widest), ())
     rank = max((len(shape) for shape in shapes), default=0)
     result: list[Dim] = [1] * rank
     for shape in shapes:

@@ -22,6 +22,8 @@ class ComposeMaps(AbstractPass):
     name: ClassVar[str] = "compose_maps"
 
     def __call__(self, program: Program) -> Program:
+        if not any(_moves(op) and _behind_its_like(op) for op in program.ops):
+            return program
         uses = use_counts(program)
         replaced: dict[Value, Value] = {}
         kept: list[Op] = []
@@ -46,6 +48,11 @@ class ComposeMaps(AbstractPass):
 
 def _moves(op: Op) -> bool:
     return op.definition in (gather, reshape, transpose, broadcast)
+
+
+def _behind_its_like(op: Op) -> bool:
+    inner = op.operands[0].op
+    return inner is not None and inner.definition is op.definition and op.native is None
 
 
 def _composed(op: Op, inner: Op) -> list[Op] | None:

@@ -25,4 +25,4 @@ class DCE(AbstractPass):
             if op.definition.effect or op.result in wanted:
                 wanted.update(op.operands)
                 kept.append(op)
-        return program.with_ops(reversed(kept))
+        return program if len(kept) == len(program.ops) else program.with_ops(reversed(kept))

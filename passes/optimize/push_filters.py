@@ -24,6 +24,8 @@ class PushFilters(AbstractPass):
     name: ClassVar[str] = "push_filters"
 
     def __call__(self, program: Program) -> Program:
+        if not any(op.definition is gather for op in program.ops):
+            return program
         while True:
             pushed = _once(program)
             if pushed is program:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -16,9 +16,10 @@ import numpy as np
 from jax.extend import core
 
 from traceprop.errors import TraceError
-from traceprop.ir import ArrayType, Location, Op, Param, Program, Value, ops_behind
+from traceprop.ir import ArrayType, Location, Op, Param, Program, Value
 from traceprop.ir.location import user_location
 from traceprop.ir.types import dtype_name, numpy_dtype
+from traceprop.passes.optimize.same_call import Unlike, key_of
 from traceprop.tracing.jaxpr import control, elementwise, folds, linalg, rows, scatter, shape
 from traceprop.tracing.jaxpr.graph import MANY_CELLS, Equation, Graph, Handler, Held, Known, traced
 from traceprop.tracing.jaxpr.known import by_numpy
@@ -78,8 +79,17 @@ def trace(name: str, call: Callable[[list[Any]], Any], params: list[Param]) -> t
         found = iter([graph.value(held) for held in walk.inlined(closed, inputs, True)])
     result = rebuild(seen[0], lambda leaf: next(found) if _is_array(name, leaf) else leaf, _is_leaf)
     values = [leaf for _, leaf in flatten(result, "", _is_leaf) if isinstance(leaf, Value)]
-    needed = set(ops_behind(values))
-    return [op for op in graph.ops if op in needed], result
+    return _needed(graph.ops, values), result
+
+
+def _needed(ops: list[Op], values: list[Value]) -> list[Op]:
+    """The ops that some values need; `ops` stand in an order that runs."""
+    wanted, kept = set(values), []
+    for op in reversed(ops):
+        if op.result in wanted:
+            wanted.update(op.operands)
+            kept.append(op)
+    return kept[::-1]
 
 
 def _is_leaf(value: Any) -> bool:
@@ -118,8 +128,9 @@ def _narrowed(graph: Graph, param: Param, dtype: Any) -> Value:
 class _Walk:
     """Traces jaxprs into one graph, nested ones inline."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, lines: dict[Any, Location | None] | None = None) -> None:
         self.graph = graph
+        self._lines = {} if lines is None else lines  # of tracebacks: a line in a loop has one for all its equations
 
     def inlined(self, jaxpr: Any, inputs: Sequence[Held], outermost: bool = False) -> list[Held]:
         """What a jaxpr gives on some inputs; its ops join the graph."""
@@ -130,9 +141,11 @@ class _Walk:
         outer = self.graph.location
         users = outermost or _written_by_user(body)
         for eqn in body.eqns:
-            self.graph.location = (users and _of_traceback(eqn.source_info.traceback)) or outer
-            given = [_literal(v) if isinstance(v, core.Literal) else env[v] for v in eqn.invars]
-            env.update(zip(eqn.outvars, self._equation(eqn, given), strict=True))
+            self.graph.location = (users and self._line(eqn.source_info.traceback)) or outer
+            given = [env[v] if type(v) is core.Var else _literal(v) for v in eqn.invars]
+            found = self._equation(eqn, given)
+            for variable, held in zip(eqn.outvars, found, strict=True):
+                env[variable] = held
         self.graph.location = outer
         return [_literal(v) if isinstance(v, core.Literal) else env[v] for v in body.outvars]
 
@@ -151,7 +164,7 @@ class _Walk:
     def apart(self, name: str, jaxpr: Any, params: Sequence[Param], taken: Sequence[Param]) -> Program:
         """A jaxpr as a program of its own: a body with some parameters, of which it takes these."""
         scratch = Graph([], self.graph.location, self.graph.warned)
-        found = _Walk(scratch).inlined(jaxpr, taken)
+        found = _Walk(scratch, self._lines).inlined(jaxpr, taken)
         return Program.of_values(name, params, map(scratch.value, found))
 
     def primitives(self, jaxpr: Any) -> list[str]:
@@ -163,6 +176,11 @@ class _Walk:
             for inner in core.jaxprs_in_params(eqn.params):
                 names += self.primitives(inner)
         return names
+
+    def _line(self, traceback: Any) -> Location | None:
+        if traceback not in self._lines:
+            self._lines[traceback] = _of_traceback(traceback)
+        return self._lines[traceback]
 
     def _equation(self, eqn: Any, given: list[Held]) -> Sequence[Held]:
         name = eqn.primitive.name
@@ -177,18 +195,36 @@ class _Walk:
             return self.inlined(inner, given)
         if eqn.effects:  # a callback, say: never computed while tracing, nor dropped
             return self._traced(eqn, given)
-        if all(isinstance(held, Known) and held.small for held in given):
+        if given and all(isinstance(held, Known) and held.small for held in given):
             cells = sum(int(np.prod(v.aval.shape)) for v in eqn.outvars)
-            if cells <= MANY_CELLS and given:
+            if cells <= MANY_CELLS:
                 return _folded(eqn, [_computed(held) for held in given])
         return self._traced(eqn, given)
 
     def _traced(self, eqn: Any, given: list[Held]) -> Sequence[Held]:
-        keyed = [_is_key(v.aval) for v in (*eqn.invars, *eqn.outvars)]
-        bind = functools.partial(_bound_raw if any(keyed) else _bound, eqn)
-        held = [Known(_raw(k.array)) if isinstance(k, Known) else k for k in given]
+        keyed = any(_is_key(v.aval) for v in eqn.invars) or any(_is_key(v.aval) for v in eqn.outvars)
+        held = [Known(_raw(k.array)) if isinstance(k, Known) else k for k in given] if keyed else given
         types = [_type(v.aval, self.graph.location) for v in eqn.outvars]
+        bind = _Bound(eqn, keyed)
         return traced(Equation(self.graph, eqn.primitive.name, eqn.params, held, types, bind, self), HANDLERS)
+
+
+class _Bound:
+    """An equation's primitive on arrays, always giving a list; `keyed`: random keys are given and taken as their words."""
+
+    __slots__ = ("eqn", "keyed")
+
+    def __init__(self, eqn: Any, keyed: bool) -> None:
+        self.eqn, self.keyed = eqn, keyed
+
+    def __call__(self, *arrays: Any) -> list[Any]:
+        return _bound_raw(self.eqn, *arrays) if self.keyed else _bound(self.eqn, *arrays)
+
+    def call_key(self) -> Hashable:
+        """What the call is: primitives give the same for the same, but for those with an effect."""
+        if self.eqn.effects:
+            raise Unlike
+        return (self.eqn.primitive, self.keyed, key_of(self.eqn.params))
 
 
 def _literal(literal: Any) -> Known:
@@ -231,7 +267,7 @@ def _bound_raw(eqn: Any, *arrays: Any) -> list[Any]:
 
 
 def _is_key(aval: Any) -> bool:
-    return bool(jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key))
+    return not isinstance(aval.dtype, np.dtype) and bool(jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key))
 
 
 def _raw(array: Any) -> Any:
@@ -245,9 +281,15 @@ def _type(aval: Any, location: Location | None) -> ArrayType:
     if _is_key(aval):
         aval = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(aval.shape, aval.dtype))
     try:
-        return ArrayType(dtype_name(aval.dtype), tuple(int(n) for n in aval.shape))
+        return _array_type(aval.dtype, aval.shape)
     except TypeError as error:
         raise TraceError(f"{error}, at {location or 'an unknown line'}") from None
+
+
+@functools.lru_cache(maxsize=4096)
+def _array_type(dtype: Any, shape: tuple[Any, ...]) -> ArrayType:
+    """One type for all values of a dtype and a shape, which then compare at once."""
+    return ArrayType(dtype_name(dtype), tuple(int(n) for n in shape))
 
 
 # -- where ------------------------------------------------------------------------------------------------------------

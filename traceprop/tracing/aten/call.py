@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from traceprop.ir.expr import evaluate
 from traceprop.ir.given_map import GivenMap
 from traceprop.ir.ops import OpDef
 from traceprop.ir.opset import broadcast, gather, opaque, reshape, slice
+from traceprop.passes.optimize.same_call import Unlike, key_of
 from traceprop.tracing.aten.graph import TORCH_DTYPES, Graph, NoRule, Sized, dtype_of, leaves, numbers
 
 ALL = (None, None, None)
@@ -29,6 +30,10 @@ class Picks:
     def __init__(self, call: Callable[..., Any], wanted: Sequence[int]) -> None:
         self.call, self.wanted = call, frozenset(wanted)
         self._local = threading.local()
+
+    def call_key(self) -> Hashable:
+        """What the call is."""
+        return ("picks", key_of(self.call), self.wanted)
 
     def __call__(self, k: int, tensors: tuple[Any, ...]) -> Any:
         given, results, left = getattr(self._local, "kept", ((), (), set()))
@@ -55,6 +60,15 @@ def _filled(value: Any, given: Iterator[Any], sizes: Mapping[str, int]) -> Any:
     return [_filled(v, given, sizes) for v in value] if isinstance(value, (list, tuple)) else value
 
 
+def _outlined(value: Any) -> Any:
+    """Arguments, with a place held for each tensor."""
+    if isinstance(value, Value):
+        return Value
+    if isinstance(value, dict):
+        return {key: _outlined(item) for key, item in value.items()}
+    return tuple(map(_outlined, value)) if isinstance(value, (list, tuple)) else value
+
+
 class Aten:
     """One call of an overload: its arguments by name, values where tensors are, and what it gives (fake tensors)."""
 
@@ -68,6 +82,15 @@ class Aten:
         everything = leaves([self.args, list(kwargs.values())])
         self.tensors = [v for v in everything if isinstance(v, Value)]
         self.sizes = [v for v in everything if isinstance(v, Expr)]
+
+    def call_key(self) -> Hashable:
+        """What the call is: the overload, and its arguments, with a place held for each tensor.
+
+        A draw that is switched off (dropout in eval) is none, but is left apart all the same; so is a library's own function.
+        """
+        if self.func.namespace != "aten" or torch.Tag.nondeterministic_seeded in self.func.tags:
+            raise Unlike
+        return (self.func, key_of(_outlined(self.args)), key_of(_outlined(self.kwargs)))
 
     def __getitem__(self, name: str) -> Any:
         return self.given.get(name)

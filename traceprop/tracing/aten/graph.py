@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from traceprop.ir.expr import evaluate, floordiv, maximum, minimum, mod, product
 from traceprop.ir.location import warn_at
 from traceprop.ir.opset import constant
 from traceprop.ir.types import dtype_name
+from traceprop.passes.optimize.same_call import key_of
 from traceprop.tracing.trace import Retrace
 
 _FUNCTIONS: dict[str, Callable[..., Dim]] = {
@@ -37,6 +38,10 @@ class Sized:
     def __call__(self, *given: Any) -> Any:
         count = len(given) - len(self.sizes)
         return self.function(*given[:count], dict(zip(self.sizes, given[count:], strict=True)))
+
+    def call_key(self) -> Hashable:
+        """What the call is."""
+        return ("sized", key_of(self.function), self.sizes)
 
 
 def numbers(dims: Sequence[Dim], sizes: Mapping[str, int]) -> list[int]:

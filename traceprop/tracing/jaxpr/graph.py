@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -85,8 +85,8 @@ class Graph:
         regions: Sequence[Program] = (),
     ) -> Value:
         """One more op; `native` takes the operands' arrays."""
-        values = [self.value(operand) for operand in operands]
-        plain = {key: _plain(value) for key, value in attrs.items()}
+        values = [operand if isinstance(operand, Value) else self.value(operand) for operand in operands]
+        plain = {key: _plain(value) for key, value in attrs.items()} if attrs else attrs
         op = Op(definition, values, plain, payload, dtype, self.location, rule, native, regions)
         self.ops.append(op)
         return op.result
@@ -133,11 +133,11 @@ class Bodies(Protocol):
         """The names of all its primitives, nested ones too."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Equation:
     """One equation of a jaxpr: primitive, parameters, inputs, and the types of what it gives.
 
-    `bind` computes it on arrays, always giving a list.
+    `bind` computes it on arrays, always giving a list, and knows what it is (`call_key`).
     """
 
     graph: Graph
@@ -145,8 +145,13 @@ class Equation:
     params: dict[str, Any]
     inputs: list[Held]
     types: list[ArrayType]
-    bind: Callable[..., list[Any]]
+    bind: Any
     bodies: Bodies
+
+    def call_key(self) -> Hashable:
+        """What the call is, whatever equation it stands in."""
+        found: Hashable = self.bind.call_key()
+        return found
 
     def __getitem__(self, name: str) -> Any:
         return self.params[name]
@@ -226,9 +231,13 @@ def _plain(value: Any) -> Any:
 class _Picks:
     """One of several results of a call that runs once: kept until the last of them was taken."""
 
-    def __init__(self, bind: Callable[..., list[Any]], count: int) -> None:
+    def __init__(self, bind: Any, count: int) -> None:
         self.bind, self.count = bind, count
         self._local = threading.local()
+
+    def call_key(self) -> Hashable:
+        """What the call is."""
+        return ("picks", self.bind.call_key(), self.count)
 
     def __call__(self, k: int, *arrays: Any) -> Any:
         given, results, left = getattr(self._local, "kept", ((), [], set()))
@@ -281,6 +290,8 @@ def traced(equation: Equation, handlers: dict[str, Handler]) -> list[Held]:
 
 
 def _fits(found: Sequence[Held], equation: Equation) -> bool:
+    if len(found) == 1 == len(equation.types) and isinstance(found[0], Value) and found[0].type is equation.types[0]:
+        return True
     return len(found) == len(equation.types) and all(
         held.type == type
         if isinstance(held, Value)
