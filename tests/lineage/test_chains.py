@@ -176,3 +176,46 @@ def test_the_first_source_may_be_there_again_if_it_is_the_same(tmp_path, saved):
     other = tp.from_numpy(np.zeros((4, 2)), "loans")
     with pytest.raises(SourceError, match="have the id 'loans'"):
         both(again, other)
+
+
+def test_results_of_several_programs_that_share_a_file(tmp_path):
+    path = tmp_path / "loans.csv"
+    path.write_text("id,a\n1,5\n2,6\n3,7\n4,8\n")
+    large = tp.trace(lambda t: t.filter(t["a"] > 5)["a"])(tp.read_csv(path, key="id"))
+    turned = tp.trace(lambda t: t["a"][::-1])(tp.read_csv(path, key="id"))
+    for view in (tp.provenance([large, turned]), tp.provenance({"large": large, "turned": turned})):
+        assert view.sources() == ["loans"]
+        assert view.rows(0)["loans"].tolist() == [1, 3]
+        assert view.keys(0)["loans"].tolist() == [2, 4]
+        assert [place.text for place in view.locate(0)] == ["2,6", "4,8"]
+        assert view.affected_rows("loans", 1).tolist() == [0, 2]
+        assert view.affected_rows("loans", where="a = 8", kind="any").tolist() == [0, 1, 2]
+        rows, owners = view.row_pairs()["loans"]
+        assert list(zip(rows.tolist(), owners.tolist(), strict=True)) == [
+            (0, 1),
+            (0, 3),
+            (1, 2),
+            (2, 1),
+            (2, 3),
+            (3, 0),
+        ]
+    path.write_text("id,a\n1,5\n")
+    other = tp.provenance([large, tp.read_csv(path)["a"]])
+    with pytest.raises(LineageError, match=r"two different sources are called 'loans'"):
+        other.rows(0)
+
+
+def test_a_fitted_pipeline_on_its_own_rows_and_on_others_of_that_name():
+    frame = pl.DataFrame({"x": [1.0, 3.0]})
+    loans = tp.from_dataframe(frame, "loans")
+    centred = tp.trace(lambda t: t["x"] - t["x"].mean()).fit(loans)
+    again = centred(loans)
+    assert np.asarray(again).tolist() == [-1.0, 1.0]
+    assert tp.provenance(again).rows(0)["loans"].tolist() == [0]
+    assert tp.provenance(again).rows(0, "aggregate")["loans"].tolist() == [0, 1]
+    with pytest.raises(
+        SourceError, match=r"called 'loans', as do the rows that it was fitted to.* source_id='new loans'"
+    ):
+        centred(tp.from_dataframe(frame * 2, "loans"))
+    view = tp.provenance(centred(tp.from_dataframe(frame * 2, "new loans")))
+    assert {name: rows.tolist() for name, rows in view.rows(0, "any").items()} == {"new loans": [0], "loans": [0, 1]}

@@ -77,13 +77,18 @@ class ConformedSource(Source):
 def conformed(source: Source, type: Type) -> Source:
     """The source with columns picked and cast to `type`. Raises `SourceError` that names a missing or unfit column."""
     if isinstance(type, TableType):
-        return ConformedSource(source, _cast_frame(source, type), type)
+        fits = source.columns is not None and _cells(source.type(0)) == _cells(type)
+        return source if fits else ConformedSource(source, _cast_frame(source, type), type)
     have = source.type(source.n_rows)
     if not isinstance(have, ArrayType) or have.dims[1:] != type.dims[1:]:
         raise SourceError(f"the new rows are {have}, where the fitted pipeline takes {type}")
     value = source.value()
     wanted = numpy_dtype(type.dtype)
     return source if value.dtype == wanted else ConformedSource(source, value.astype(wanted), type)
+
+
+def _cells(type: Type) -> list[tuple[str, str]] | None:
+    return [(field.name, field.dtype) for field in type.fields] if isinstance(type, TableType) else None
 
 
 def _cast_frame(source: Source, type: TableType) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from traceprop.errors import TraceError
+from traceprop.errors import SourceError, TraceError
 from traceprop.ir import Param, Program
 from traceprop.passes.optimize.free_rows import FreeRows
 from traceprop.sources import Source
@@ -58,7 +58,8 @@ class Fitted:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """New rows for the first parameter, or by name; sources not given are empty.
 
-        Columns are brought to the types of the fitting run by name; an unseen category gives zeros and a warning.
+        Columns are brought to the types of the fitting run by name; an unseen category gives zeros and a warning. Raises
+        `SourceError` for new rows whose source has the id of the fitting run's: they need another `source_id=`.
         """
         names = [param.name for param in self._open]
         if not args and not kwargs:
@@ -68,7 +69,19 @@ class Fitted:
             raise TraceError(f"{self.__name__} takes {', '.join(names)}; not {', '.join(sorted(unknown)) or 'more'}")
         given = dict(zip(names, args, strict=False)) | kwargs
         inputs = [self._input(param, given) for param in self.program.params]
+        self._check_ids(inputs)
         return self._wrap(self.program, Call(self.program, inputs, self._fitting.executor, self._fitting.options))
+
+    def _check_ids(self, inputs: list[Any]) -> None:
+        """New rows are another source than those of the fitting run, or that source itself: answers speak in ids."""
+        fitted_to = {source.id: source for lazy in self.statistics.values() for source in lazy.sources()}
+        for source in (given for given in inputs if isinstance(given, Source)):
+            if fitted_to.get(source.id, source) is not source:
+                raise SourceError(
+                    f"the new rows of {self.__name__} come from a source called {source.id!r}, as do the rows that it was "
+                    f"fitted to, and answers could not tell them apart: give the new ones another id, source_id="
+                    f"{'new ' + source.id!r}"
+                )
 
     def _input(self, param: Param, given: Mapping[str, Any]) -> Any:
         if param.fitted:

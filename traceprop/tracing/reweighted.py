@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from traceprop.errors import TraceError
+from traceprop.errors import TraceError, TracepropError
 from traceprop.ir import ArrayType, Param, Program, TableType
 from traceprop.ir.types import Type
 from traceprop.passes.optimize.reweight import Reweight, Reweighted, reweighted, weights_id
@@ -100,6 +100,7 @@ class Reweighting:
         self.forms = 0
         self._weights = dict(weights)
         self._sources: dict[str, ArraySource] = {}
+        self._saved: dict[Source, ArraySource] = {}
         self._calls: dict[Call, Again | None] = {}
 
     def value(self, lazy: Lazy) -> Any:
@@ -134,7 +135,8 @@ class Reweighting:
 
     def check_all_used(self, name: str, call: Call) -> None:
         """Raises `TraceError` for weights of a source that was not met."""
-        for unknown in self._weights.keys() - self._sources.keys():
+        met = self._sources.keys() | {name for saved in self._saved for name in _ids_behind(saved)}
+        for unknown in self._weights.keys() - met:
             listed = ", ".join(repr(param.source) for param in call.program.params if param.source is not None)
             raise TraceError(f"{name} has no source {unknown!r} with rows; its sources are {listed}")
 
@@ -142,10 +144,12 @@ class Reweighting:
         weighted, vectors, values = [], [], []
         changed: dict[Param, Type] = {}
         for param, given in zip(call.program.params, call.inputs, strict=True):
+            given = self._computed(given, param)
             if isinstance(given, Source):
-                if given.id in self._weights and param.rank:
+                vector = self._vector(given) if param.rank else None
+                if vector is not None:
                     weighted.append(param)
-                    vectors.append(self._source(given))
+                    vectors.append(vector)
             elif self.call(given.call()) is not None:
                 if self.changes(given):
                     values.append(self.value(given))
@@ -165,10 +169,65 @@ class Reweighting:
         self.forms += found.forms
         return Again(Call(found.program, [*call.inputs, *vectors, *values], call.executor, call.options), found)
 
-    def _source(self, source: Source) -> ArraySource:
+    def _vector(self, source: Source) -> ArraySource | None:
+        """The weights of a source's rows; `None` where all are 1."""
+        if source.lineage is not None:
+            return self._saved.get(source)
+        if source.id not in self._weights:
+            return None
         if source.id not in self._sources:
             self._sources[source.id] = _weights_of(source, self._weights[source.id])
         return self._sources[source.id]
+
+    def _computed(self, given: Any, param: Param) -> Any:
+        """A saved result with weighted rows behind it as the lazy value that it was, so that its program too has weights.
+
+        Where that program cannot run again, or gives another type than was read, its rows have weights all the same, and
+        `held` says that its cells stay.
+        """
+        if not isinstance(given, Source) or given.lineage is None or not self._weights.keys() & _ids_behind(given):
+            return given
+        value = given.lineage.value
+        if _like(param.type, value.type) and _can_run(value):
+            return self._computed(value.source, param) if value.source is not None else value
+        if given not in self._saved:
+            weights = np.ones(given.n_rows)
+            for name, (rows, owners) in given.lineage.row_pairs().items():
+                if name in self._weights:
+                    source = given.lineage.source(name)
+                    np.multiply.at(weights, rows, _weights_of(source, self._weights[name]).value()[owners])
+            self._saved[given] = ArraySource(weights, weights_id(given.id))
+        why = (
+            "its data are not here to run again"
+            if _like(param.type, value.type)
+            else f"it was computed as {value.type}"
+        )
+        self.held[f"the cells of the saved result {given.id!r} ({why})"] = None
+        return given
+
+
+def _ids_behind(source: Source) -> set[str]:
+    return {each.id for each in source.lineage.first_sources()}
+
+
+def _like(saved: Type, computed: Type) -> bool:
+    """Whether a computed value can stand where a saved one stood."""
+    if isinstance(saved, ArrayType) and isinstance(computed, ArrayType):
+        return saved.dtype == computed.dtype and len(saved.dims) == len(computed.dims)
+    if isinstance(saved, TableType) and isinstance(computed, TableType):
+        cells = [[(field.name, field.dtype, field.width) for field in type.fields] for type in (saved, computed)]
+        return cells[0] == cells[1]
+    return False
+
+
+def _can_run(value: Lazy) -> bool:
+    """Whether the data behind a lazy value are here, and not only the lineage of a run elsewhere."""
+    try:
+        for source in value.sources():
+            source.value()
+    except TracepropError:
+        return False
+    return True
 
 
 def _type_of(before: Type, now: Type) -> Type:
