@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import interleaved, ratio_cells, table
+from benchmarks.harness import interleaved, ratio_cells, seconds, table
 
 SIZES = (10, 100, 1_000, 10_000)
 X = np.linspace(0.1, 1.0, 12).reshape(4, 3)
@@ -32,6 +32,7 @@ def main(quick: bool = False) -> dict[str, Any]:
                 "micro_per_op": 1e6 * times["traced_seconds"] / size,
             }
     guard = guards()
+    text = texts(2_000 if quick else 50_000)
     rows = [
         [*ratio_cells(name, times), f"{times['added']:+.2f}", f"{times['micro_per_op']:.0f} µs"]
         for name, times in measured.items()
@@ -41,9 +42,10 @@ def main(quick: bool = False) -> dict[str, Any]:
         f"Tracing and passes, each time anew: the ratio is all of it over the framework's own tracing, and what traceprop adds "
         f"on top of that is one less. A call that a trace serves again: guard {guard['guard']:.1f} µs "
         f"(two sources, types, sizes and identities), contents of what is closed over {guard['contents']:.1f} µs "
-        f"(an array of 32 bytes and a number), the whole call {guard['call']:.0f} µs."
+        f"(an array of 32 bytes and a number), the whole call {guard['call']:.0f} µs. "
+        f"A program of {text['ops']:,} ops prints in {text['print']:.1f} s and parses in {text['parse']:.1f} s."
     )
-    return {"measured": measured, "guard_microseconds": guard, "table": table(head, rows, note)}
+    return {"measured": measured, "guard_microseconds": guard, "text_seconds": text, "table": table(head, rows, note)}
 
 
 def chain(library: Any, size: int) -> Callable[[Any], Any]:
@@ -83,6 +85,20 @@ def fronts(size: int) -> dict[str, tuple[Callable[[Any], Any], Callable[[Any], A
         "JAX": (own_jaxpr, ours(lambda x: in_jax(x)), jnp.asarray(narrow)),
         "PyTorch": (own_graph, ours(lambda x: in_torch(x)), torch.from_numpy(X)),
     }
+
+
+def texts(ops: int) -> dict[str, float]:
+    """Seconds to print a traced program of so many ops, and to parse the text, which gives an equal program."""
+    import traceprop as tp
+    from traceprop.ir import parse
+
+    program = tp.trace(chain(np, 5 * (ops // 7))).ir(X)  # two constants for every five ops
+    printed = seconds(lambda: str(program))
+    text, parsed = str(program), []
+    spent = seconds(lambda: parsed.append(parse(text)))
+    if parsed[0] != program:
+        raise AssertionError("a program does not parse back to an equal one")
+    return {"ops": len(program.ops), "print": printed, "parse": spent}
 
 
 def guards() -> dict[str, float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from traceprop.ir.expr import Expr
 from traceprop.ir.graph import Op, Param, Program, Value
 from traceprop.ir.index_map import AXIS_NAMES, AxisRead, Bound, Kind, Look, Members, Read
 from traceprop.ir.location import Location
+from traceprop.ir.signature import signature
+from traceprop.ir.types import Type
 from traceprop.ir.words import quote, word
 
 Names = Mapping[Value, str]
@@ -27,7 +30,8 @@ def dump(program: Program, maps: bool = True, locations: bool = True) -> str:
     result = types[0] if len(types) == 1 else f"({', '.join(types)})"
     alike = bodies_alike(program)
     left = [op_text(op, names, locations, alike.get(op)) for op in program.ops]
-    right = [map_text(op, names) if maps else "" for op in program.ops]
+    written = MapTexts()
+    right = [written(op, names) if maps else "" for op in program.ops]
     width = min(max((len(text) for text, lineage in zip(left, right, strict=True) if lineage), default=0), 100)
     lines = []
     for op, text, lineage in zip(program.ops, left, right, strict=True):
@@ -72,10 +76,10 @@ def op_text(op: Op, names: Names, locations: bool, alike: Value | None = None) -
     payload = op.payload
     if op.definition.name == "constant" and isinstance(attrs.get("value"), np.ndarray):
         payload = constant_digest(attrs.pop("value"))
-    text = "" if op.definition.effect else f"{names[op.result]}: {op.result.type} = "
+    text = "" if op.definition.effect else f"{names[op.result]}: {type_text(op.result.type)} = "
     text += op.definition.name
     if payload:
-        text += f"[{payload if _PLAIN_PAYLOAD.fullmatch(payload) else quote(payload)}]"
+        text += f"[{_payload_text(payload)}]"
     text += f"({', '.join(names[value] for value in op.operands)})" if op.operands else ""
     if attrs:
         text += " {" + ", ".join(f"{key}={attr_text(value)}" for key, value in attrs.items()) + "}"
@@ -86,6 +90,17 @@ def op_text(op: Op, names: Names, locations: bool, alike: Value | None = None) -
     return text
 
 
+@lru_cache(maxsize=4096)
+def type_text(type: Type) -> str:
+    return str(type)
+
+
+@lru_cache(maxsize=4096)
+def _payload_text(payload: str) -> str:
+    return payload if _PLAIN_PAYLOAD.fullmatch(payload) else quote(payload)
+
+
+@lru_cache(maxsize=4096)
 def _location_text(location: Location) -> str:
     function = f" in {quote(location.function)}" if location.function else ""
     return f"loc({quote(location.file)}:{location.line}{function})"
@@ -127,6 +142,24 @@ def map_text(op: Op, names: Names) -> str:
         return ""
     text = reads_text(op.reads, op.result.rank, names)
     return text if op.exact else f"inexact {text}"
+
+
+class MapTexts:
+    """Index maps as texts: ops of one signature have one text, but for the names in it."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, str] = {}
+
+    def __call__(self, op: Op, names: Names) -> str:
+        """What `map_text` gives."""
+        key = signature(op)
+        if key is None:
+            return map_text(op, names)
+        text = self._known.get(key)
+        if text is None:
+            gaps = {value: f"{{{k}}}" for k, value in reversed(list(enumerate((*op.operands, op.result))))}
+            text = self._known[key] = map_text(op, gaps)
+        return text.format(*[names[value] for value in op.operands], names.get(op.result))
 
 
 def reads_text(reads: Sequence[Read], rank: int, names: Names) -> str:

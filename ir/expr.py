@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Union
 
 import numpy as np
@@ -75,8 +76,24 @@ class Expr:
     """A polynomial: sorted (monomial, coefficient) pairs; the empty monomial is the constant."""
 
     terms: tuple[tuple[Monomial, int], ...]
+    # Both are asked for again and again: text and hash, once they were.
+    _text: str | None = field(default=None, init=False, repr=False, compare=False)
+    _hash: int | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            object.__setattr__(self, "_hash", hash(self.terms))
+        return self._hash  # type: ignore[return-value]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Expr, (self.terms,)  # a hash is one of this process
 
     def __str__(self) -> str:
+        if self._text is None:
+            object.__setattr__(self, "_text", self._written())
+        return self._text  # type: ignore[return-value]
+
+    def _written(self) -> str:
         text = ""
         for monomial, coefficient in self.terms:
             factors = [_atomic(_lift(atom)) if isinstance(atom, Call) and len(monomial) > 1 else str(atom)
@@ -140,6 +157,7 @@ def _lift(atom: Atom) -> Expr:
     return Expr((((atom,), 1),))
 
 
+@lru_cache(maxsize=4096)
 def symbol(name: str) -> Expr:
     """The expression that is one symbol."""
     return _lift(Symbol(name))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from traceprop.ir.expr import Dim, Expr, symbol, symbols_of
@@ -103,6 +104,7 @@ class Read:
 AXIS_NAMES = [*"ijklmnopqrst", *(f"i{n}" for n in range(12, 64))]
 
 
+@lru_cache(maxsize=64)
 def axis(position: int) -> Expr:
     """The expression for the result's index on an axis."""
     return symbol(AXIS_NAMES[position])

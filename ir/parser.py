@@ -14,7 +14,7 @@ import numpy as np
 from lark import Token
 
 from traceprop.errors import IRError, ParseError, VerifyError
-from traceprop.ir.dump import constant_digest, map_text, reads_text
+from traceprop.ir.dump import MapTexts, constant_digest, reads_text
 from traceprop.ir.expr import Dim
 from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenMap, GivenMembers, GivenRead, every_cell
 from traceprop.ir.graph import Op, Param, Program, Value, payload_dtype
@@ -28,12 +28,14 @@ from traceprop.ir.syntax import (
     MapText,
     MembersText,
     Mistake,
+    Name,
     OpLine,
     nearest,
     read_line,
     value_name,
 )
 from traceprop.ir.types import Type
+from traceprop.ir.uncollected import uncollected
 from traceprop.ir.verify import verify
 
 # The op, and the map in the comment behind it: a `#` inside a string begins no comment.
@@ -53,7 +55,8 @@ def parse(text: str, constants: Mapping[str, np.ndarray] | None = None) -> Progr
     """
     if not isinstance(text, str):
         raise ParseError(f"the text of a program is a str, not {type(text).__name__}")
-    return _Reading(text, constants or {}).program()
+    with uncollected():
+        return _Reading(text, constants or {}).program()
 
 
 class _Reading:
@@ -64,6 +67,7 @@ class _Reading:
         self.constants = constants
         self.line = 0  # the line at hand, from 0
         self.read_op = LineMemo(lambda code: self._read(code, "op"))
+        self.map_text = MapTexts()
         self.values: dict[str, Value] = {}
         self.names: dict[Value, str] = {}
         self.result_types: list[Type] = []
@@ -258,7 +262,7 @@ class _Reading:
     def _compare_map(self, op: Op, comment: str, column: int, line: OpLine, given: GivenMap | None) -> None:
         """The map in the comment must be that of the op's rule, however it is spaced."""
         try:
-            expected = map_text(op, self.names)
+            expected = self.map_text(op, self.names)
         except IndexError:
             self._fail(f"{op.label} has more than {len(AXIS_NAMES)} axes", line.name)
         if comment[1:].strip() == expected:
@@ -294,7 +298,7 @@ class _Reading:
             return GivenMembers(self._operand_number(place.index, line, own=True), place.at)
         return place
 
-    def _operand_number(self, name: Token, line: OpLine, own: bool = False) -> int:
+    def _operand_number(self, name: Token | Name, line: OpLine, own: bool = False) -> int:
         if own and name == line.result:
             return OWN_RESULT
         if name not in line.operands:
@@ -316,13 +320,13 @@ class _Reading:
         except Mistake as mistake:
             self._fail(str(mistake), mistake.at)
 
-    def _name(self, token: Token) -> str:
+    def _name(self, token: Token | Name) -> str:
         try:
             return value_name(token)
         except Mistake as mistake:
             self._fail(str(mistake), mistake.at)
 
-    def _define(self, token: Token, value: Value) -> None:
+    def _define(self, token: Token | Name, value: Value) -> None:
         name = self._name(token)
         if name in self.values:
             self._fail(f"{token} is defined twice", token)
@@ -331,16 +335,16 @@ class _Reading:
         self.values[name] = value
         self.names[value] = str(token)
 
-    def _used(self, token: Token) -> Value:
+    def _used(self, token: Token | Name) -> Value:
         value = self.values.get(self._name(token))
         if value is None:
             self._fail(f"{token} is not defined before this line{nearest(token, self.names.values())}", token)
         return value
 
-    def _fail(self, message: str, at: Token | int | None) -> NoReturn:
+    def _fail(self, message: str, at: Token | Name | int | None) -> NoReturn:
         """Raises a `ParseError` at a token or column (from 1) of the line at hand."""
         line, column = min(self.line, len(self.lines) - 1), 1
-        if isinstance(at, Token):
+        if isinstance(at, (Token, Name)):
             line, column = line + (at.line or 1) - 1, at.column or 1
         elif at is not None:
             column = at

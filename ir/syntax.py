@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -22,10 +23,23 @@ _MAX_DIGITS = 600
 _MAX_TERMS = 2000
 
 
+class Name(str):
+    """A name that was read without the grammar, at a column (from 1) of its line."""
+
+    __slots__ = ("column",)
+    column: int
+    line = 1
+
+    def __new__(cls, text: str, column: int) -> Name:
+        found = super().__new__(cls, text)
+        found.column = column
+        return found
+
+
 class Mistake(Exception):
     """What is wrong with a line, and the token or column (from 1) at which it shows."""
 
-    def __init__(self, message: str, at: Token | int | None = None) -> None:
+    def __init__(self, message: str, at: Token | Name | int | None = None) -> None:
         super().__init__(message)
         self.at = at
 
@@ -47,11 +61,11 @@ class HeadLine:
 
 @dataclass(slots=True)
 class OpLine:
-    result: Token | None
+    result: Token | Name | None
     type: Type | None
-    name: Token
+    name: Token | Name
     payload: str | None
-    operands: list[Token]
+    operands: Sequence[Token | Name]
     attrs: dict[str, Any]
     location: Location | None
     alike: Token | None = None
@@ -133,16 +147,16 @@ def _parser() -> Lark:
 # -- what rules build -------------------------------------------------------------------------------------------------
 
 
-def _text(token: Token) -> str:
+def _text(token: Token | Name, start: int = 0) -> str:
     try:
-        return unquote(str(token))
+        return unquote(token[start:])
     except ValueError:
         raise Mistake(f"{token} has an escape that strings don't have; use \\n, \\\", \\\\ or \\u1234", token) from None
 
 
-def value_name(token: Token) -> str:
+def value_name(token: Token | Name) -> str:
     """The name in `%name` or `%"any name"`."""
-    return _text(Token.new_borrow_pos(token.type, token[1:], token))
+    return _text(token, 1)
 
 
 def _limited(result: Dim) -> Dim:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NoReturn
 
 import numpy as np
@@ -17,6 +17,7 @@ from traceprop.ir.graph import Op, Param, Program, Value, payload_dtype
 from traceprop.ir.index_map import AXIS_NAMES, Bound, Full, Look, Members, Read, Span
 from traceprop.ir.ops import Signature
 from traceprop.ir.opset import group, iota, opaque
+from traceprop.ir.signature import signature
 from traceprop.ir.types import ArrayType, TableType, Type
 
 _AXES = {name: position for position, name in enumerate(AXIS_NAMES)}
@@ -40,6 +41,12 @@ class _Checked:
     @cached_property
     def names(self) -> _Names:
         return _Names(self.program)
+
+    @cached_property
+    def kinds(self) -> list[Op]:
+        """The first op of each signature, for what follows from it."""
+        first: dict[Hashable, Op] = {}
+        return [op for op in self.program.ops if (key := signature(op)) is None or first.setdefault(key, op) is op]
 
     def fail(self, message: str, op: Op | None = None) -> NoReturn:
         """Raises a `VerifyError` about an op, or about the program's head."""
@@ -140,7 +147,7 @@ def payloads_are_where_ops_need_them(checked: _Checked) -> None:
 
 
 def attributes_can_be_printed(checked: _Checked) -> None:
-    for op in checked.program.ops:
+    for op in checked.kinds:
         for name, value in op.attrs.items():
             if not name.isidentifier():
                 checked.fail(f"{name!r} is no name for an attribute", op)
@@ -153,7 +160,7 @@ def attributes_can_be_printed(checked: _Checked) -> None:
 
 
 def types_follow_rules(checked: _Checked) -> None:
-    for op in checked.program.ops:
+    for op in checked.kinds:
         rule = op.definition.type_rule
         if rule is None:
             checked.fail("has no type rule", op)
@@ -247,6 +254,7 @@ def sizes_are_known(checked: _Checked) -> None:
             checked.fail(f"nothing at or before it says what the size {unknown[0]} is", op)
 
 
+@lru_cache(maxsize=4096)
 def _symbols(type: Type) -> frozenset[str]:
     names: frozenset[str] = frozenset().union(*map(symbols_of, type.dims))
     if isinstance(type, TableType):
@@ -259,7 +267,7 @@ def _symbols(type: Type) -> frozenset[str]:
 
 def maps_fit(checked: _Checked) -> None:
     """Ranks and domains of index maps, read by read."""
-    for op in checked.program.ops:
+    for op in checked.kinds:
         if op.definition.effect:
             continue
         try:

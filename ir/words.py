@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 
 _BARE = re.compile(r"[^\W\d]\w*", re.ASCII)
 
 
+@lru_cache(maxsize=4096)
 def quote(text: str) -> str:
     """A string literal of the IR: JSON's, with printable letters of all alphabets left as they are."""
     literal = json.dumps(text, ensure_ascii=False)

@@ -15,6 +15,7 @@ from traceprop.errors import TraceError
 from traceprop.ir import Dim, Param, Program, Value, symbol
 from traceprop.ir.executor import AbstractExecutor
 from traceprop.ir.expr import substitute
+from traceprop.ir.uncollected import uncollected
 from traceprop.passes.optimize.freeze import Freeze, fitted_values
 from traceprop.passes.pipeline import COARSE, Stage, default_pipeline
 from traceprop.passes.rewrite import AbstractPass
@@ -27,7 +28,7 @@ from traceprop.tracing.inputs import abstract, as_input, is_argument, rows_of, s
 from traceprop.tracing.lazy import Lazy, parameter_name
 from traceprop.tracing.purity import closure_key, random_guarded
 from traceprop.tracing.structure import flatten, rebuild
-from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, tracing, uncollected
+from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, tracing
 from traceprop.tracing.worlds import mode_of, world_of
 
 _UNSET: Any = object()

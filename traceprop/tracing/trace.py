@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -113,18 +112,6 @@ def tracing(trace: Trace) -> Iterator[Trace]:
         yield trace
     finally:
         _active.reset(token)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without garbage collection: what a trace makes stays, and searching it for garbage takes a third of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 class Size:
