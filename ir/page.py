@@ -125,7 +125,7 @@ def _note(number: int, title: str, facts: list[tuple[str, str]]) -> str:
 
 _TOKENS = re.compile(
     r'(?P<string>"(?:[^"\\]|\\.)*")|(?P<value>%(?:\w+|"(?:[^"\\]|\\.)*"))|(?P<name>(?<== )[a-z]+(?:\[[^\]"]*\])?|^record)'
-    r"|(?P<type>\b(?:table|bool|str|object|date|datetime|[iufc]\d+)(?=[\[<>,?]))|(?P<number>\b\d[\d.e+-]*)"
+    r"|(?P<type>\b(?:table|bool|str|object|date|datetime|days|duration|[iufc]\d+)(?=[\[<>,?]))|(?P<number>\b\d[\d.e+-]*)"
 )
 
 

@@ -14,7 +14,8 @@ DTYPES: dict[str, str] = {
     "bool": "bool", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
     "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
     "f16": "float16", "f32": "float32", "f64": "float64", "c64": "complex64", "c128": "complex128",
-    "str": "object", "date": "datetime64[D]", "datetime": "datetime64[us]", "object": "object",
+    "str": "object", "date": "datetime64[D]", "datetime": "datetime64[us]",
+    "days": "timedelta64[D]", "duration": "timedelta64[us]", "object": "object",
 }  # fmt: skip
 _NAMES = {np.dtype(numpy): name for name, numpy in reversed(DTYPES.items()) if name not in ("str", "object")}
 
@@ -29,7 +30,10 @@ def dtype_name(dtype: object) -> str:
     try:
         return _NAMES[resolved.newbyteorder("=")]
     except KeyError:
-        raise TypeError(f"arrays of dtype {resolved} cannot be traced; use one of {', '.join(DTYPES)}") from None
+        instead = f"use one of {', '.join(DTYPES)}"
+        if resolved.kind in "mM":
+            instead = f"bring it to {'datetime64' if resolved.kind == 'M' else 'timedelta64'}[us] or [D]"
+        raise TypeError(f"arrays of dtype {resolved} cannot be traced; {instead}") from None
 
 
 def numpy_dtype(name: str) -> np.dtype:

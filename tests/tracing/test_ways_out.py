@@ -50,7 +50,7 @@ class TestAt:
         assert want[0, 0] == 1
         assert X[0, 0] == -5
 
-    @pytest.mark.parametrize("index", [[0, 2], np.s_[::2], (0, 0, 0)], ids=str)
+    @pytest.mark.parametrize("index", [([0, 2], [0, 1]), np.s_[:, ::2], (0, 0, 0)], ids=str)
     def test_refused(self, index):
         with pytest.raises(TraceError, match=r"test_ways_out\.py:\d+.*np\.where"):
             tp.trace(lambda x: tp.at(x)[index].set(0.0))(X)

@@ -25,7 +25,10 @@ TABLES: dict[str, Callable[..., Any]] = {
 
 def astype(array: Any, dtype: Any) -> np.ndarray:
     """`numpy.astype` for what NumPy or the table engine holds."""
-    return np.asarray(array).astype(dtype)
+    cells = np.asarray(array)
+    if np.dtype(dtype) != object or cells.dtype.kind in "OU":
+        return cells.astype(dtype)
+    return cells.astype(str)  # text of numbers, for a program knows no other objects
 
 
 def resolve(payload: str) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ def column(frame: pl.DataFrame, position: int, width: int | None, dtype: str) ->
         return series
     if dtype == "f64" and series.dtype.is_integer():
         return series.cast(_polars().Float64).to_numpy()
-    return series.to_numpy()
+    return series.to_numpy().astype("timedelta64[D]") if dtype == "days" else series.to_numpy()
 
 
 def select(frame: pl.DataFrame, ranges: Sequence[tuple[int, int]]) -> pl.DataFrame:
@@ -116,6 +116,12 @@ def argsort(keys: Sequence[Any], descending: bool = False) -> np.ndarray:
 def _comparison(name: str) -> Any:
     def compare(left: Any, right: Any) -> np.ndarray:
         pl = _polars()
+        if (
+            any(np.ndim(x) > 1 for x in (left, right))
+            or np.shape(left) != np.shape(right)
+            and np.ndim(left) == np.ndim(right) == 1
+        ):
+            return _compared_wide(name, left, right)
         left, right = (
             x if isinstance(x, (str, pl.Series)) else pl.Series(np.asarray(x).tolist()) for x in (left, right)
         )
@@ -124,6 +130,15 @@ def _comparison(name: str) -> Any:
 
     compare.__doc__ = "Compares text cell by cell; a null equals nothing."
     return compare
+
+
+def _compared_wide(name: str, left: Any, right: Any) -> np.ndarray:
+    """Text that is broadcast: as arrays of objects, in which a null equals nothing."""
+    left, right = np.broadcast_arrays(np.asarray(left, dtype=object), np.asarray(right, dtype=object))
+    there = np.not_equal(left, None) & np.not_equal(right, None)
+    found = np.full(left.shape, name == "__ne__")
+    found[there] = getattr(left[there].astype(str), name)(right[there].astype(str))
+    return found
 
 
 equal, not_equal = _comparison("__eq__"), _comparison("__ne__")

@@ -27,6 +27,8 @@ def polars_dtype(name: str) -> Any:
         "str": pl.String,
         "date": pl.Date,
         "datetime": pl.Datetime("us"),
+        "days": pl.Duration("us"),  # polars counts no whole days; a column of them comes out as such again
+        "duration": pl.Duration("us"),
         "object": pl.Object,
     }
     if name in special:

@@ -48,7 +48,7 @@ def _dtype_name(series: pl.Series, name: str) -> str:
         pl.Boolean: "bool", pl.String: "str", pl.Categorical: "str", pl.Enum: "str",
         pl.Int8: "i8", pl.Int16: "i16", pl.Int32: "i32", pl.Int64: "i64",
         pl.UInt8: "u8", pl.UInt16: "u16", pl.UInt32: "u32", pl.UInt64: "u64",
-        pl.Float32: "f32", pl.Float64: "f64", pl.Date: "date", pl.Datetime: "datetime", pl.Null: "str",
+        pl.Float32: "f32", pl.Float64: "f64", pl.Date: "date", pl.Datetime: "datetime", pl.Duration: "duration", pl.Null: "str",
     }  # fmt: skip
     found = names.get(series.dtype.base_type())
     if found is None:

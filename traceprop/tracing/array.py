@@ -58,6 +58,22 @@ class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
     def T(self) -> LazyArray:
         return np.transpose(self)
 
+    @property
+    def mT(self) -> LazyArray:
+        return np.matrix_transpose(self)
+
+    @property
+    def real(self) -> LazyArray:
+        return np.real(self) if self.dtype.kind == "c" else self
+
+    @property
+    def imag(self) -> LazyArray:
+        return np.imag(self)
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("len() of a 0-d array")
@@ -156,8 +172,11 @@ class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
     def transpose(self, *axes: Any) -> LazyArray:
         return np.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
 
-    def flatten(self) -> LazyArray:
-        return np.ravel(self)
+    def compress(self, condition: Any, axis: int | None = None) -> LazyArray:
+        return np.compress(condition, self, axis=axis)
+
+    def flatten(self, order: str = "C") -> LazyArray:
+        return np.ravel(self, order=order)
 
     def copy(self) -> LazyArray:
         return self
@@ -192,8 +211,8 @@ def _method(name: str) -> Any:
 
 
 for _name in (
-    "all any argmax argmin argsort clip cumprod cumsum diagonal dot max mean min nonzero prod ravel repeat round squeeze "
-    "std sum swapaxes take var"
+    "all any argmax argmin argpartition argsort choose clip conj conjugate cumprod cumsum diagonal dot max mean min "
+    "nonzero prod ravel repeat round searchsorted squeeze std sum swapaxes take var"
 ).split():
     setattr(LazyArray, _name, _method(_name))
 

@@ -11,8 +11,9 @@ from traceprop.errors import TraceError, TypeRuleError
 from traceprop.ir import ArrayType, Dim
 from traceprop.ir.expr import product, symbols_of
 from traceprop.ir.location import user_location
-from traceprop.ir.opset import filter, gather, reshape, slice
+from traceprop.ir.opset import elementwise, filter, gather, reshape, slice
 from traceprop.tracing.lazy import Lazy, emit, fresh_symbol
+from traceprop.tracing.numpy_mapped import number
 from traceprop.tracing.opaque import opaque_call
 from traceprop.tracing.trace import Size, active_trace
 
@@ -31,7 +32,8 @@ def getitem(x: Any, index: Any) -> Any:
         if found is not None:
             return found
     if len(advanced) > 1 or _is_wide_mask(items[advanced[0]]):
-        return opaque_call(operator.getitem, "numpy.getitem", (x, tuple(items)), {})
+        found = _by_many(x, items)
+        return opaque_call(operator.getitem, "numpy.getitem", (x, tuple(items)), {}) if found is None else found
     (position,) = advanced
     array = items[position]
     numbers = [k for k, item in enumerate(items) if isinstance(item, int)]
@@ -53,7 +55,7 @@ builtins_slice = type(np.s_[:])
 
 
 def _is_array(item: Any) -> bool:
-    return isinstance(item, (list, np.ndarray)) or (isinstance(item, Lazy) and bool(item.value.rank))
+    return isinstance(item, (list, np.ndarray, Lazy))
 
 
 def _is_wide_mask(item: Any) -> bool:
@@ -97,6 +99,60 @@ def _by_two(x: Any, rows: Any, columns: Any) -> Any:
     return take(flat, rows * width + np.where(columns < 0, columns + width, columns), 0)
 
 
+def _by_many(x: Any, items: list[Any]) -> Any:
+    """x[i, j, …] for several arrays of positions, which are broadcast: their axes as one, and of that one position each.
+
+    None for what is left to NumPy: a mask over several axes that the data decides.
+    """
+    spread: list[Any] = []
+    for item in items:
+        if _is_array(item) and _is_boolean(item):
+            mask = item if isinstance(item, Lazy) else np.asarray(item)
+            if isinstance(mask, Lazy):
+                if mask.ndim != 1:  # type: ignore[attr-defined]
+                    return None
+                check_mask(x, mask, sum(part is not None for part in spread))
+                spread.append(positions(mask))
+            else:
+                where = sum(part is not None for part in spread)
+                for k in range(mask.ndim):
+                    check_mask(x, np.moveaxis(mask, k, 0), where + k)
+                spread.extend(np.nonzero(mask))
+        else:
+            spread.append(np.asarray(item) if isinstance(item, list) else item)
+    chosen = [k for k, item in enumerate(spread) if isinstance(item, (int, np.ndarray, Lazy))]
+    based = _basic(x, [builtins_slice(None) if k in chosen else item for k, item in enumerate(spread)])
+    rest = [k for k in range(based.value.rank) if k not in chosen]
+    sizes = [number(based, k, "an index of several arrays") if n else based.type.dims[k] for n, k in enumerate(chosen)]
+    flat: Any = None
+    for n, k in enumerate(chosen):
+        place = spread[k] if n == 0 and isinstance(spread[k], Lazy) else _within(spread[k], sizes[n])
+        flat = place if flat is None else flat * sizes[n] + place
+    turned = np.transpose(based, [*chosen, *rest])
+    merged = emit(reshape, [turned], {"shape": (product(sizes), *turned.type.dims[len(chosen) :])})
+    taken = take(merged, flat, 0)
+    if chosen != list(range(chosen[0], chosen[-1] + 1)):
+        return taken  # apart from one another: NumPy puts their axes first
+    wide = np.ndim(flat)
+    return np.moveaxis(taken, range(wide), range(chosen[0], chosen[0] + wide))
+
+
+def _within(index: Any, size: Dim) -> Any:
+    """Positions counted from the front. Raises `IndexError` for one that lies outside: here, or (traced) in the run."""
+    if not isinstance(size, int):  # the first axis; a position below zero counts from the end of all of them
+        return index
+
+    def checked(places: np.ndarray) -> np.ndarray:
+        if places.size and (places.min() < -size or places.max() >= size):
+            raise IndexError(f"an index is out of bounds for an axis of size {size}")
+        return np.where(places < 0, places + size, places)
+
+    if isinstance(index, Lazy):
+        return emit(elementwise, [index], {"size": size}, "numpy.position", "i64", native=checked)
+    array = np.asarray(index)
+    return checked(array.astype(np.int64) if array.dtype.kind in "iu" or not array.size else array)
+
+
 def _expanded(items: list[Any], x: Any) -> list[Any]:
     """The index with its ellipsis written out, and numbers as plain ints."""
     used = sum(item is not None and item is not Ellipsis for item in items)
@@ -105,9 +161,9 @@ def _expanded(items: list[Any], x: Any) -> list[Any]:
         items[at : at + 1] = [builtins_slice(None)] * (x.ndim - used)
     result = []
     for item in items:
-        if isinstance(item, Lazy) and not item.value.rank:
+        if isinstance(item, Lazy) and not item.value.rank and item.type.dtype[0] not in "iu":  # type: ignore[union-attr]
             raise TraceError(
-                f"indexing with a single traced number at {user_location()} is not traced; use an array of positions, x[[k]]"
+                f"indexing with a single traced {item.type} at {user_location()} is not traced; use np.where, or x[[k]]"
             )
         result.append(int(item) if isinstance(item, (Size, np.integer)) else item)
     return result

@@ -108,7 +108,14 @@ def _is_array(name: str, leaf: Any) -> bool:
 
 
 def _dtype(param: Param) -> str:
-    if not isinstance(param.type, ArrayType) or param.type.dtype in ("str", "object", "date", "datetime"):
+    if not isinstance(param.type, ArrayType) or param.type.dtype in (
+        "str",
+        "object",
+        "date",
+        "datetime",
+        "days",
+        "duration",
+    ):
         raise TraceError(f"the argument {param.name!r} is {param.type}, which JAX has no array for")
     return param.type.dtype
 

@@ -14,9 +14,18 @@ from traceprop.ir.expr import floordiv, product
 from traceprop.ir.location import user_location
 from traceprop.ir.opset import broadcast, concat, contract, elementwise, gather, reduce, reshape, scan, sort, transpose
 from traceprop.ir.types import dtype_name, numpy_dtype
-from traceprop.tracing import indexing
+from traceprop.tracing import (
+    indexing,
+    numpy_composed,
+    numpy_linalg,
+    numpy_products,
+    numpy_sets,
+    numpy_shapes,
+    numpy_stats,
+    numpy_text,
+    numpy_transforms,
+)
 from traceprop.tracing.lazy import Lazy, emit
-from traceprop.tracing.numpy_composed import FUNCTIONS as COMPOSED
 from traceprop.tracing.numpy_composed import WHOLE, NoRule, explicit
 from traceprop.tracing.opaque import opaque_call
 from traceprop.tracing.registered import call as call_registered
@@ -27,12 +36,11 @@ Handler = Callable[..., Any]
 
 REDUCTIONS = (
     "sum prod mean std var min max amin amax any all median argmin argmax ptp count_nonzero "
-    "nansum nanprod nanmean nanstd nanvar nanmin nanmax nanmedian"
+    "nansum nanprod nanmean nanstd nanvar nanmin nanmax nanmedian nanargmin nanargmax"
 ).split()
 QUANTILES = ("percentile", "quantile", "nanpercentile", "nanquantile")
 SCANS = ("cumsum", "cumprod", "nancumsum", "nancumprod")
 ELEMENTWISE = "clip nan_to_num real imag round around isclose angle sinc i0".split()
-STRING_COMPARISONS = "equal not_equal less less_equal greater greater_equal".split()
 
 
 def function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -56,7 +64,10 @@ def function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def ufunc(func: np.ufunc, method: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
     """`__array_ufunc__`: element-wise for a call; `reduce` and `accumulate` are reductions and scans."""
     name = f"numpy.{func.__name__}" + ("" if method == "__call__" else f".{method}")
-    if options.pop("out", None) is not None:
+    out = options.pop("out", None)
+    if out is not None and method == "__call__" and len(out) == 1 and isinstance(out[0], Lazy):
+        return _written(func, inputs, dict(options), out[0])
+    if out is not None:
         _in_place_refused(func.__name__)
     if method == "at":
         _in_place_refused(f"{func.__name__}.at")
@@ -71,23 +82,62 @@ def _ufunc(func: np.ufunc, method: str, name: str, inputs: Sequence[Any], option
         return _reduction(func.reduce, name, inputs[0], **{"axis": 0, **options})
     if method == "accumulate":
         return _scan(func.accumulate, name, inputs[0], **{"axis": 0, **options})
-    if method != "__call__" or options.pop("where", True) is not True or func.nout != 1:
+    if method == "outer" and not options and func.nin == 2 and func.nout == 1:
+        left, right = map(_lazy, inputs)
+        return func(_expand_dims(left, tuple(range(_rank(left), _rank(left) + _rank(right)))), right)
+    if method != "__call__":
         raise NoRule
+    if options.pop("where", True) is not True:
+        raise TraceError(
+            f"numpy.{func.__name__} with where= and without out= at {user_location() or 'an unknown line'} leaves cells that "
+            "nothing was written to; write np.where(mask, …, else), or give out=np.zeros_like(x)"
+        )
     if func is np.matmul:
         return _matmul(*inputs)
     if func.signature:
-        raise NoRule
-    if any(_dtype_of(value) == "str" for value in inputs):
-        return _compare_text(func, inputs)
+        if options:
+            raise NoRule
+        return numpy_products.gufunc(func, inputs)
+    if any(numpy_text.is_text(value) for value in inputs):
+        return numpy_text.apply_text(func, inputs, options)
+    if func.nout != 1:
+        return numpy_stats.several_results(func, inputs, options)
     return apply(func, name, inputs, options)
 
 
-def apply(func: Handler, payload: str, inputs: Sequence[Any], options: dict[str, Any], **attrs: Any) -> Any:
+def _written(func: np.ufunc, inputs: Sequence[Any], options: dict[str, Any], out: Lazy) -> Any:
+    """`out=` a fresh value, as in `np.divide(a, b, out=np.zeros_like(a), where=b != 0)`: what it holds from here on.
+
+    The name `out` then stands for the result, as in NumPy. A value that something has read already is refused, since
+    NumPy would change what was read as well.
+    """
+    if out.trace is None or out.value.op is None or any(out.value in op.operands for op in out.trace.ops):
+        _in_place_refused(func.__name__)
+    where = options.pop("where", True)
+    found = func(*inputs, **options)
+    if not np.can_cast(found.dtype, out.dtype, "same_kind"):  # type: ignore[attr-defined]
+        raise TypeError(
+            f"numpy.{func.__name__} gives {found.dtype}, which out= of {out.dtype} does not hold, at {user_location()}"  # type: ignore[attr-defined]
+        )
+    found = found if where is True else np.where(where, found, out)
+    found = np.broadcast_to(astype(found, out.dtype), out.shape)  # type: ignore[attr-defined]
+    out.value = found.value
+    return out
+
+
+def apply(
+    func: Handler,
+    payload: str,
+    inputs: Sequence[Any],
+    options: dict[str, Any],
+    native: Handler | None = None,
+    **attrs: Any,
+) -> Any:
     """An element-wise op over arrays and scalars; `options` go to the function as they are."""
     inputs = [int(x) if isinstance(x, Size) else x for x in inputs]  # a size as a number: the trace is then for it
     dtype = dtype_name(func(*map(_sample, inputs), **options).dtype)
     kept = {name: _attr(value) for name, value in options.items()}
-    return emit(elementwise, [_operand(x) for x in inputs], {**kept, **attrs}, payload, dtype)
+    return emit(elementwise, [_operand(x) for x in inputs], {**kept, **attrs}, payload, dtype, native=native)
 
 
 def _attr(value: Any) -> Any:
@@ -96,7 +146,16 @@ def _attr(value: Any) -> Any:
 
 def _operand(value: Any) -> Any:
     """An operand as `emit` takes it: array-likes as arrays, Python scalars as they are (their dtype is weak)."""
-    return value if isinstance(value, (Lazy, bool, int, float, complex, str)) else np.asarray(value)
+    return value if isinstance(value, (Lazy, bool, int, float, complex, str)) else in_known_units(np.asarray(value))
+
+
+def in_known_units(array: np.ndarray) -> np.ndarray:
+    """Times in a unit that the IR has: hours, minutes, seconds and milliseconds in microseconds, weeks in days."""
+    if array.dtype.kind not in "mM":
+        return array
+    unit = np.datetime_data(array.dtype)[0]
+    known = {"h": "us", "m": "us", "s": "us", "ms": "us", "W": "D"}.get(unit)
+    return array if known is None else array.astype(f"{array.dtype.kind}8[{known}]")
 
 
 def _sample(value: Any) -> Any:
@@ -111,19 +170,10 @@ def _dtype_of(value: Any) -> str | None:
     return value.type.dtype if isinstance(value, Lazy) and isinstance(value.type, ArrayType) else None
 
 
-def _compare_text(func: np.ufunc, inputs: Sequence[Any]) -> Any:
-    if func.__name__ not in STRING_COMPARISONS:
-        raise TraceError(
-            f"numpy.{func.__name__} of a text column at {user_location()}: text can be compared (==, !=, <, …); "
-            "turn it into numbers first, for example (column == 'yes')"
-        )
-    return emit(elementwise, [_operand(x) for x in inputs], {}, f"table.{func.__name__}", "bool")
-
-
 def _in_place_refused(name: str) -> NoReturn:
     raise TraceError(
         f"in-place write (out=) by numpy.{name} at {user_location() or 'an unknown line'}: values of a program are written "
-        f"once; use its result instead"
+        "once; use its result instead, or give a fresh out=np.zeros_like(x) in a traced function"
     )
 
 
@@ -160,12 +210,13 @@ def _axes(axis: Any, rank: int) -> tuple[int, ...]:
 def _reduction(func: Handler, payload: str, a: Any, axis: Any = None, **options: Any) -> Any:
     options = {k: v for k, v in options.items() if v is not np._NoValue and not (k == "where" and v is True)}
     options.pop("out", None)
-    for name in ("where", "initial"):
-        if options.get(name) is not None:
-            raise NoRule
-    options.pop("initial", None)
     rank = _rank(a)
     axes = _axes(axis, rank)
+    where = options.pop("where", None)
+    if where is not None:
+        return numpy_stats.where_reduced(func, payload, a, axes, where, **options)
+    if isinstance(options.get("initial"), Lazy):
+        raise NoRule
     given = {k: v for k, v in options.items() if v is not None and v is not False}
     sample = np.ones((1,) * max(rank, 1), _sample(a).dtype)
     dtype = dtype_name(
@@ -201,22 +252,6 @@ def _quantile_of(name: str) -> Handler:
     return handler
 
 
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    options = {} if ord is None else {"ord": ord}
-    return _reduction(np.linalg.norm, "numpy.linalg.norm", x, axis, keepdims=keepdims, **options)
-
-
-def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append: Any = np._NoValue) -> Any:
-    if prepend is not np._NoValue or append is not np._NoValue:
-        raise NoRule
-    along = np.lib.array_utils.normalize_axis_index(axis, _rank(a))
-    lead = (np.s_[:],) * along
-    for _ in range(n):
-        after, before = a[(*lead, np.s_[1:])], a[(*lead, np.s_[:-1])]
-        a = np.not_equal(after, before) if a.dtype == bool else np.subtract(after, before)
-    return a
-
-
 def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     """(i) <- %x[i // repeats]"""
     if not isinstance(repeats, (int, np.integer)) or isinstance(a, np.ndarray):
@@ -240,22 +275,6 @@ def _tile(A: Any, reps: Any) -> Any:
         if count != 1:
             A = _concatenate([A] * count, k) if count else A[(np.s_[:],) * k + (np.s_[:0],)]
     return A
-
-
-def _roll(a: Any, shift: Any, axis: Any = None) -> Any:
-    if not isinstance(shift, (int, np.integer)) or isinstance(axis, (tuple, list)):
-        raise NoRule
-    if axis is None:
-        if _rank(a) != 1:
-            raise NoRule
-        axis = 0
-    along = np.lib.array_utils.normalize_axis_index(axis, _rank(a))
-    size = a.type.dims[along]
-    if not isinstance(size, int):
-        raise NoRule
-    lead = (np.s_[:],) * along
-    cut = (-int(shift)) % size if size else 0
-    return _concatenate([a[(*lead, np.s_[cut:])], a[(*lead, np.s_[:cut])]], along) if cut else a
 
 
 def _scan(func: Handler, payload: str, a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
@@ -356,9 +375,11 @@ def _squeeze(a: Any, axis: Any = None) -> Any:
 
 
 def _reshape(a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None) -> Any:
-    if order != "C":
-        raise NoRule
     shape = newshape if shape is None else shape
+    if order != "C":
+        if order != "F":
+            raise NoRule
+        return numpy_shapes.in_fortran_order(a, shape if isinstance(shape, (tuple, list)) else (shape,))
     sizes = [dim_of(size) for size in (shape if isinstance(shape, (tuple, list)) else (shape,))]
     if -1 in sizes:
         at = sizes.index(-1)
@@ -382,8 +403,9 @@ def _divided(total: Dim, part: Dim) -> Dim:
 def _ravel(a: Any, order: str = "C") -> Any:
     if not isinstance(a, Lazy):
         return np.ravel(a)
-    if order != "C":
+    if order not in ("C", "F"):
         raise NoRule
+    a = _transpose(a) if order == "F" else a
     return emit(reshape, [a], {"shape": (product(a.type.dims),)})
 
 
@@ -481,10 +503,13 @@ def _matmul(a: Any, b: Any) -> Any:
     if not left or not right:
         raise ValueError(f"matmul of a scalar at {user_location()}; use *")
     batch = max(left, right) - 2
-    if left > 2 and right > 2 and left != right:
-        raise NoRule
-    if any(m != n and 1 in (m, n) for m, n in zip(_dims(a)[:-2], _dims(b)[:-2], strict=False)):
-        raise NoRule
+    if (
+        left > 2
+        and right > 2
+        and _dims(a)[:-2] != _dims(b)[:-2]
+        and (left != right or 1 in (*_dims(a)[:-2], *_dims(b)[:-2]))
+    ):
+        return numpy_products.gufunc(np.matmul, [a, b])  # leading axes that broadcast
     lead = _LETTERS[3 : 3 + max(batch, 0)]
     first = (lead if left > 2 else "") + ("a" if left > 1 else "") + "b"
     second = (lead if right > 2 else "") + "b" + ("c" if right > 1 else "")
@@ -496,7 +521,7 @@ def _dot(a: Any, b: Any, out: Any = None) -> Any:
     if not _rank(a) or not _rank(b):
         return np.multiply(a, b)
     if _rank(a) > 2 or _rank(b) > 2:
-        raise NoRule
+        return numpy_products.dot(a, b)
     first, second = "ab"[2 - _rank(a) :], "bc"[: _rank(b)]
     return _contract("numpy.dot", f"{first},{second}->{(first + second).replace('b', '')}", a, b)
 
@@ -506,55 +531,79 @@ def _outer(a: Any, b: Any, out: Any = None) -> Any:
 
 
 def _einsum(subscripts: str, *operands: Any, **options: Any) -> Any:
-    if not isinstance(subscripts, str):
-        raise NoRule
+    if not isinstance(subscripts, str):  # operands, each followed by numbers for its axes
+        given = (subscripts, *operands)
+        listed = given[: len(given) // 2 * 2]
+        terms = ["".join(_LETTERS[k] for k in numbers) for numbers in listed[1::2]]
+        result = "->" + "".join(_LETTERS[k] for k in given[-1]) if len(given) % 2 else ""
+        return _einsum(",".join(terms) + result, *listed[::2], **options)
     subscripts = explicit(subscripts, [_rank(x) for x in operands])
     left, _, result = subscripts.partition("->")
     if any(term.count(c) > 1 and c not in result for term in left.split(",") for c in term):
         raise NoRule  # a sum along a diagonal, which no range of an axis says
+    if options.get("optimize"):
+        return _contract(
+            "numpy.einsum", subscripts, *operands, native=lambda *given: np.einsum(subscripts, *given, **options)
+        )
     return _contract("numpy.einsum", subscripts, *operands)
 
 
-def _contract(payload: str, spec: str, *operands: Any) -> Any:
+def _contract(payload: str, spec: str, *operands: Any, native: Handler | None = None) -> Any:
     dtype = dtype_name(np.result_type(*(_sample(x).dtype if not np.isscalar(x) else x for x in operands)))
-    return emit(contract, [_lazy(x) for x in operands], {"spec": spec}, payload, dtype)
+    return emit(contract, [_lazy(x) for x in operands], {"spec": spec}, payload, dtype, native=native)
 
 
-def _composed(func: Any, handler: Handler) -> Handler:
-    """The composition; where one of this module's own covers less, that one first."""
-    own = {np.nonzero: _nonzero}.get(func)
+def _first_that_covers(handlers: Sequence[Handler]) -> Handler:
+    """The first of some handlers whose rule covers the call."""
+    if len(handlers) == 1:
+        return handlers[0]
 
-    def both(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return handler(*args, **kwargs)
-        except NoRule:
-            if own is None:
-                raise
-            return own(*args, **kwargs)
+    def handler(*args: Any, **kwargs: Any) -> Any:
+        for one in handlers[:-1]:
+            try:
+                return one(*args, **kwargs)
+            except NoRule:
+                pass
+        return handlers[-1](*args, **kwargs)
 
-    return both
+    return handler
 
 
-_FUNCTIONS: dict[Any, Handler] = {
+_OWN: dict[Any, Handler] = {
     **{getattr(np, name): _reduction_of(name) for name in REDUCTIONS},
     **{getattr(np, name): _scan_of(name) for name in SCANS},
     **{getattr(np, name): _elementwise_of(name) for name in ELEMENTWISE},
     **{getattr(np, name): _quantile_of(name) for name in QUANTILES},
-    np.linalg.norm: _norm, np.diff: _diff, np.repeat: _repeat, np.tile: _tile, np.roll: _roll,
+    np.repeat: _repeat, np.tile: _tile,
     np.where: _where,
     np.concatenate: _concatenate, np.stack: _stack, np.hstack: _hstack, np.vstack: _vstack, np.column_stack: _column_stack,
     np.atleast_1d: _at_least(1), np.atleast_2d: _at_least(2), np.expand_dims: _expand_dims, np.squeeze: _squeeze,
     np.reshape: _reshape, np.ravel: _ravel, np.transpose: _transpose, np.swapaxes: _swapaxes, np.moveaxis: _moveaxis,
     np.broadcast_to: _broadcast_to, np.flip: _flip, np.full_like: _full_like,
     np.zeros_like: lambda a, dtype=None, **options: _full_like(a, 0, dtype),
+    np.empty_like: lambda a, dtype=None, **options: _full_like(a, 0, dtype),
     np.ones_like: lambda a, dtype=None, **options: _full_like(a, 1, dtype),
     np.copy: lambda a, **options: a,
     np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim,
     np.size: lambda a, axis=None: a.size if axis is None else a.shape[axis],
     np.take: _take, np.argsort: _argsort, np.sort: _sort, np.flatnonzero: _flatnonzero, np.nonzero: _nonzero,
     np.dot: _dot, np.outer: _outer, np.einsum: _einsum,
-    **{func: _composed(func, handler) for func, handler in COMPOSED.items()},
 }  # fmt: skip
+_MODULES = (
+    numpy_composed,
+    numpy_shapes,
+    numpy_stats,
+    numpy_sets,
+    numpy_linalg,
+    numpy_products,
+    numpy_transforms,
+    numpy_text,
+)
+_FAMILIES = (_OWN, *(module.FUNCTIONS for module in _MODULES))
+_FUNCTIONS: dict[Any, Handler] = {
+    func: _first_that_covers([family[func] for family in _FAMILIES if func in family])
+    for func in dict.fromkeys(func for family in _FAMILIES for func in family)
+}
 
 PAYLOADS = frozenset(
     [

@@ -137,24 +137,6 @@ def dstack(arrays: Sequence[Any]) -> Any:
     return np.concatenate(deep, axis=2)
 
 
-def diag(v: Any, k: int = 0) -> Any:
-    if np.ndim(v) != 2:
-        raise NoRule
-    return diagonal(v, k)
-
-
-def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    if np.ndim(a) != 2 or (axis1, axis2) != (0, 1):
-        raise NoRule
-    rows, columns = _size(a, 0, "np.diagonal"), _size(a, 1, "np.diagonal")
-    first = np.arange(max(-offset, 0), min(rows, columns - offset))
-    return a[first, first + offset]
-
-
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None) -> Any:
-    return np.sum(diagonal(a, offset, axis1, axis2), dtype=dtype)
-
-
 # -- positions and choices ------------------------------------------------------------------------------------------------
 
 
@@ -213,7 +195,8 @@ def beside_constants(name: str, moving: int) -> Callable[..., Any]:
         def native(cells: Any) -> Any:
             return np.asarray(func(*args[:moving], cells, *args[moving + 1 :], **kwargs))
 
-        dtype = dtype_name(native(np.zeros(1, _kind(x))).dtype)
+        text = isinstance(x.type, ArrayType) and x.type.dtype == "str"
+        dtype = dtype_name(native(np.full(1, "") if text else np.zeros(1, _kind(x))).dtype)
         return emit(elementwise, [x], {}, f"numpy.{name}", dtype, native=native)
 
     return handler
@@ -282,12 +265,6 @@ def explicit(subscripts: str, ranks: Sequence[int]) -> str:
 # -- statistics -----------------------------------------------------------------------------------------------------------
 
 
-def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    if to_end is not None or to_begin is not None:
-        raise NoRule
-    return np.diff(np.ravel(ary))
-
-
 def allclose(a: Any, b: Any, **options: Any) -> Any:
     return np.all(np.isclose(a, b, **options))
 
@@ -307,21 +284,17 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.hsplit: lambda ary, parts: split(ary, parts, 1 if np.ndim(ary) > 1 else 0),
     np.delete: delete, np.append: append, np.rot90: rot90, np.dstack: dstack,
     np.flipud: lambda m: np.flip(m, 0), np.fliplr: lambda m: np.flip(m, 1),
-    np.diag: diag, np.diagonal: diagonal, np.trace: trace,
     np.nonzero: nonzero, np.argwhere: argwhere, np.compress: compress, np.extract: extract, np.select: select,
     np.isin: beside_constants("isin", 0), np.digitize: beside_constants("digitize", 0),
     np.searchsorted: beside_constants("searchsorted", 1), np.interp: beside_constants("interp", 0),
     np.tensordot: tensordot, np.inner: inner, np.vdot: vdot,
-    np.ediff1d: ediff1d, np.allclose: allclose, np.array_equal: array_equal,
+    np.allclose: allclose, np.array_equal: array_equal,
 }  # fmt: skip
 
 # Functions whose every result cell is made of every cell of arrays of at most two axes: `opaque`, with the map that it has.
 WHOLE = frozenset(
     [
-        *(getattr(np.linalg, name) for name in (
-            "inv pinv det slogdet solve lstsq svd svdvals qr eig eigh eigvals eigvalsh cholesky matrix_rank matrix_power cond"
-        ).split()),
-        *(getattr(np.fft, name) for name in "fft ifft rfft irfft hfft fft2 ifft2 rfft2".split()),
-        np.polyfit, np.histogram, np.bincount, np.roots,
+        *(getattr(np.linalg, name) for name in "eig eigvals".split()),
+        np.polyfit, np.roots,
     ]
 )  # fmt: skip

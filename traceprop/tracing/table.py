@@ -213,7 +213,7 @@ class Table(Lazy):
         """All columns as one array (rows, columns), of `dtype` or of one that holds them all; nulls become NaN."""
         fields = self.type.fields
         for field in fields:
-            if field.dtype in ("str", "date", "datetime", "object"):
+            if field.dtype in ("str", "date", "datetime", "days", "duration", "object"):
                 raise TraceError(
                     f"column {field.name!r} is {field.dtype}, not a number, at {user_location() or 'an unknown line'}: "
                     "select the numeric columns, or one_hot the column first"

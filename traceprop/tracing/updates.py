@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import TraceError
+from traceprop.ir.given_map import GivenRead
+from traceprop.ir.index_map import Full, Kind
 from traceprop.ir.location import user_location
 from traceprop.ir.opset import broadcast
 from traceprop.tracing import numpy as front
 from traceprop.tracing.indexing import builtins_slice
 from traceprop.tracing.lazy import Lazy, emit
+from traceprop.tracing.numpy_mapped import mapped, number
 from traceprop.tracing.worlds import world_of_value
 
 
@@ -46,9 +49,10 @@ class Update:
 def at(x: Any) -> At:
     """`tp.at(x)[index].set(v)` is `x` with `v` at `index`: instead of `x[index] = v` in a traced function.
 
-    The index: numbers, slices of step 1, `...`, or one boolean mask over the first axes. Cells outside the index keep
-    their own lineage alone, and cells inside have that of `v`; under a mask that the data decides a cell has both, as
-    with `np.where`. Plain arrays are copied. JAX arrays go to their own `.at`.
+    The index: numbers, slices of step 1, `...`, one boolean mask over the first axes, or one array of positions of the first
+    axis (where a position is named twice, the last `v` stays). Cells outside the index keep their own lineage alone, and
+    cells inside have that of `v`; under a mask that the data decides a cell has both, as with `np.where`. Plain arrays are
+    copied. JAX arrays go to their own `.at`.
 
         tp.at(x)[:, 0].set(0.0)
         tp.at(x)[np.isnan(x)].set(x.mean())
@@ -79,6 +83,8 @@ def _updated(x: Any, index: Any, new: Callable[[Any], Any]) -> Any:
         return result
     if len(items) == 1 and _is_mask(items[0]):
         return _masked(x, items[0], new)
+    if len(items) == 1 and _is_positions(items[0]):
+        return _at_positions(x, items[0], new)
     items = _written_out(items, x.ndim)
     ranges = [_range(x, axis, item) for axis, item in enumerate(items)]
     old = x[tuple(items)]
@@ -134,6 +140,40 @@ def _pasted(x: Any, ranges: list[tuple[int, int, int] | None], value: Any, axis:
 def _is_mask(item: Any) -> bool:
     array = np.asarray(item) if isinstance(item, list) else item
     return isinstance(array, (Lazy, np.ndarray)) and array.dtype.kind == "b"  # type: ignore[attr-defined]
+
+
+def _is_positions(item: Any) -> bool:
+    if isinstance(item, builtins_slice):
+        return item.step not in (None, 1)
+    array = np.asarray(item) if isinstance(item, list) else item
+    return isinstance(array, (Lazy, np.ndarray)) and array.dtype.kind in "iu" and array.ndim == 1  # type: ignore[attr-defined]
+
+
+def _at_positions(x: Any, index: Any, new: Callable[[Any], Any]) -> Any:
+    """Of x with the new rows under it, each row: its own, or the last new one that is put there."""
+    if isinstance(index, builtins_slice):
+        index = np.arange(operator.index(x.shape[0]))[index]
+    index = index if isinstance(index, Lazy) else np.asarray(index)
+    size = number(x, 0, "tp.at(x)[positions]")
+    old = x[index]
+    value = new(old)
+    if not isinstance(value, Lazy):
+        value = front.constant_like(np.asarray(value, x.dtype), x)
+    value = emit(broadcast, [value.astype(x.dtype)], {"shape": old.type.dims})
+
+    def sources(places: np.ndarray) -> np.ndarray:
+        if places.size and (places.min() < -size or places.max() >= size):
+            raise IndexError(f"an index is out of bounds for axis 0 with size {size}")
+        found = np.arange(size)
+        found[places] = size + np.arange(len(places))
+        return found
+
+    if isinstance(index, Lazy):
+        reads = [GivenRead(0, (Full(),), Kind.ORDER)]
+        rows: Any = mapped("put", [index], reads, (size,), np.int64, sources)
+    else:
+        rows = sources(index)
+    return np.concatenate([x, value], axis=0)[rows]
 
 
 def _is_basic(item: Any) -> bool:
