@@ -13,8 +13,8 @@ from traceprop.ir.graph import Program, Value
 class Outcome:
     """What one run of a program left behind.
 
-    `results`: the returned values, in order. `captures`: traced values that the run kept for lineage questions.
-    `sizes`: what each size symbol stood for. `executed`: how many ops ran.
+    `results`: the returned values, in order. `captures`: traced values that the run kept for lineage questions, as arrays or
+    encoded. `sizes`: what each size symbol stood for. `executed`: how many ops ran.
     """
 
     results: tuple[Any, ...]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from traceprop.ir.graph import Program
 from traceprop.passes.optimize.coarsen import Coarsen
 from traceprop.passes.optimize.compose_maps import ComposeMaps
+from traceprop.passes.optimize.compress import Compress
 from traceprop.passes.optimize.cse import CSE
 from traceprop.passes.optimize.dce import DCE
 from traceprop.passes.optimize.fold import Fold
@@ -61,5 +62,5 @@ def default_pipeline(record: bool, passes: Sequence[AbstractPass] | None = None,
     `coarse`: only what cannot be made of other captures is kept, as at granularity "batch" and "epoch".
     """
     chosen = tuple(passes) if passes is not None else (Fold(), CSE(), PushFilters(), ComposeMaps(), DCE())
-    kept = (Instrument(), Coarsen()) if coarse else (Instrument(),)
+    kept = (Instrument(), Coarsen(), Compress()) if coarse else (Instrument(), Compress())
     return Pipeline((*kept, *chosen) if record else chosen)

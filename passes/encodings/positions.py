@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,6 +57,7 @@ class AbstractPositions(ABC):
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.length = facts.length
+        self._asked = 0
 
     # -- what an encoding says of itself ------------------------------------------------------------------------------
 
@@ -154,8 +156,18 @@ class AbstractPositions(ABC):
         return self._found(starts, stops)
 
     def _found(self, starts: Ints, stops: Ints) -> Runs:
-        """`where`, by a look at every number, a chunk at a time."""
+        """`where`: by the inverted index, which the second question makes, or by a look at every number, a chunk at a time."""
         low, size = self.facts.low, self.facts.high - self.facts.low + 1
+        self._asked += 1
+        if self._asked > 1 and self.invertible:
+            begins, order = self.inverted
+            edges = np.clip(np.stack([starts, stops]), low, low + size) - low
+            lows, highs = begins.take(edges)
+            if 4 * int((highs - lows).sum()) < self.length:
+                held = lows < highs
+                if int(held.sum()) == 1:
+                    return as_runs(order.part(int(lows[held][0]), int(highs[held][0])))
+                return as_runs(order.take(dispatch.runs_to_indices(*joined(lows, highs))))
         wanted = None
         if len(starts) > 1 and size <= 64 * max(self.length, CHUNK):
             clipped = np.maximum(starts, low) - low, np.minimum(stops, low + size) - low
@@ -171,6 +183,23 @@ class AbstractPositions(ABC):
                 held = bits.has_bits(wanted, low, size, numbers)
             found.append(np.flatnonzero(held) + lo)
         return dispatch.runs_from_indices(np.concatenate(found))
+
+    @property
+    def invertible(self) -> bool:
+        """Whether `inverted` is worth making: not for numbers far apart."""
+        return self.facts.high - self.facts.low < 8 * max(self.length, 1024)
+
+    @cached_property
+    def inverted(self) -> tuple[AbstractPositions, AbstractPositions]:
+        """The positions by the number that they hold: where those of number low + k begin, (span + 1,), and they, (length,).
+
+        Made when it is first asked for, and encoded, too; it is no part of `nbytes`, since it follows from the rest.
+        """
+        from traceprop.passes.encodings.choose import encode
+
+        span = self.facts.high - self.facts.low + 1
+        begins, order = bits.order_by_number(self.part(0, self.length) - self.facts.low, span)
+        return encode(begins, "ascending"), encode(order, "permutation")
 
     def _at_runs(self, starts: Ints, stops: Ints) -> Ints:
         at = dispatch.runs_to_indices(starts, stops)

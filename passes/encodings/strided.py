@@ -61,9 +61,8 @@ class Strided(AbstractPositions):
         return np.repeat(first - steps * begins, lengths) + np.repeat(steps, lengths) * at
 
     def _run_of(self, at: Ints) -> Ints:
-        return np.asarray(
-            np.searchsorted(self._begins, at.astype(self._begins.dtype), side="right") - 1, dtype=np.int64
-        )
+        run: Any = np.searchsorted(self._begins, at.astype(self._begins.dtype), side="right")
+        return np.asarray(run - 1, dtype=np.int64)
 
     def _take(self, at: Ints) -> Ints:
         run = self._run_of(at)

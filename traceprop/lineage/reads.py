@@ -18,14 +18,15 @@ from traceprop.ir.index_map import AXIS_NAMES, AxisRead, axes_in
 from traceprop.ir.index_map import axis as axis_symbol
 from traceprop.lineage.region import Box, Region, everything
 from traceprop.lineage.runs import Runs
+from traceprop.passes.encodings import AbstractPositions, Columns, Plain
 
 _MANY_CELLS = 4_000_000
 
 
 class Scope:
-    """What a run fixed: `sizes` of the size symbols, and `lookup`, which gives a captured index array."""
+    """What a run fixed: `sizes` of the size symbols, and `lookup`, which gives the captured positions of an index array."""
 
-    def __init__(self, sizes: Mapping[str, int], lookup: Callable[[Value], np.ndarray]) -> None:
+    def __init__(self, sizes: Mapping[str, int], lookup: Callable[[Value], AbstractPositions]) -> None:
         self.sizes = sizes
         self.lookup = lookup
 
@@ -44,12 +45,27 @@ class Scope:
         """
         values = {**self.sizes, **{AXIS_NAMES[axis]: positions for axis, positions in axes.items()}}
         if isinstance(place, Look):
-            index = self.lookup(place.index)
-            found = index[tuple(evaluate(dim, values) for dim in place.at)]
-            return np.where(found < 0, found + size, found)
+            line, dim = self.line(place)
+            if line is not None:
+                found = line.take(evaluate(dim, values))
+            else:
+                line = self.lookup(place.index)
+                found = line.take(
+                    np.ravel_multi_index(np.broadcast_arrays(*(evaluate(dim, values) for dim in place.at)), line.shape)
+                )
+            return np.where(found < 0, found + size, found) if line.facts.low < 0 else found
         if isinstance(place, Members):
             return evaluate(place.at, values)
         return evaluate(place, values)  # type: ignore[arg-type]
+
+    def line(self, place: Look) -> tuple[AbstractPositions | None, Any]:
+        """The one-dimensional positions that a place looks up in, and where: a column of pairs is one. `None`: there are none."""
+        index = self.lookup(place.index)
+        if index.ndim == 1:
+            return index, place.at[0]
+        if isinstance(index, Columns) and isinstance(place.at[1], int):
+            return index.column(place.at[1]), place.at[0]
+        return None, None
 
 
 def clipped(where: Sequence[Bound], box: Box, scope: Scope) -> Box:
@@ -123,9 +139,12 @@ def _image(place: AxisRead, axes: list[int], box: Box, scope: Scope, size: int) 
     if isinstance(place, Span):
         return _span_image(place, axes, box, scope)
     if isinstance(place, Members):
-        grid = np.ix_(*(box[axis].positions for axis in axes))
-        numbers = scope.at(place, dict(zip(axes, grid, strict=True)), size)
-        return Runs.of(np.flatnonzero(np.isin(scope.lookup(place.index), numbers)))
+        return Runs(*scope.lookup(place.index).where(*_bounds_of(_numbers(place.at, axes, box, scope))))
+    if isinstance(place, Look) and len(axes) == 1:
+        line, dim = scope.line(place)
+        if line is not None:
+            found = Runs(*line.image(*_bounds_of(_numbers(dim, axes, box, scope))))
+            return found if line.facts.low >= 0 else _counted_from_the_end(found, size)
     if not axes:
         return Runs.of([scope.at(place, {}, size)])
     if len(axes) == 1:
@@ -136,6 +155,24 @@ def _image(place: AxisRead, axes: list[int], box: Box, scope: Scope, size: int) 
         return Runs.of(scope.at(place, {axis: box[axis].positions}, size))
     open_grid = np.ix_(*(box[axis].positions for axis in axes))
     return Runs.of(scope.at(place, dict(zip(axes, open_grid, strict=True)), size))
+
+
+def _numbers(dim: Any, axes: list[int], box: Box, scope: Scope) -> Runs:
+    """The numbers that an expression over result axes takes in a box."""
+    if len(axes) == 1:
+        shift = _shift(dim, axes[0], scope)
+        if shift is not None:
+            return box[axes[0]].shifted(shift) if shift else box[axes[0]]
+    return Runs.of(scope.at(dim, dict(zip(axes, np.ix_(*(box[axis].positions for axis in axes)), strict=True)), 0))
+
+
+def _bounds_of(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+    return runs.starts, runs.stops
+
+
+def _counted_from_the_end(found: Runs, size: int) -> Runs:
+    """Positions below zero as what they stand for."""
+    return (found & Runs.range(0, size)) | (found & Runs.range(-size, 0)).shifted(size)
 
 
 def _shift(place: AxisRead, axis: int, scope: Scope) -> int | None:
@@ -167,13 +204,19 @@ def _bounds(
 
 def _member_bounds(
     place: Members, axes: Mapping[int, Any], scope: Scope, shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, AbstractPositions]:
     """Ranges in the positions sorted by the number that they hold, for given result positions per axis; and these positions."""
     index = scope.lookup(place.index)
-    order = np.argsort(index, kind="stable")
     numbers = np.broadcast_to(scope.at(place, axes, len(index)), shape)
-    lows, highs = (np.searchsorted(index[order], numbers, side) for side in ("left", "right"))  # type: ignore[call-overload]
-    return lows, highs, order
+    if index.invertible and index.length:
+        begins, order = index.inverted
+        edges = np.clip(np.stack([numbers, numbers + 1]), index.facts.low, index.facts.high + 1) - index.facts.low
+        lows, highs = begins.take(edges)
+        return lows, highs, order
+    codes = np.asarray(index)
+    sorting = np.argsort(codes, kind="stable")
+    lows, highs = (np.searchsorted(codes[sorting], numbers, side) for side in ("left", "right"))  # type: ignore[call-overload]
+    return lows, highs, Plain.of(sorting)
 
 
 def _backward_points(read: Read, points: Mapping[int, np.ndarray], scope: Scope, found: Region) -> None:
@@ -220,7 +263,7 @@ def written_out(
                 ranges = {other: at[again] for other, at in ranges.items()}
                 ranges[k] = lows[again] + nth * step
                 if members is not None:
-                    ranges[k] = members[ranges[k]]
+                    ranges[k] = members.take(ranges[k])
                 owners, count = owners[again], len(again)
     mapped = {
         k: np.broadcast_to(scope.at(place, points, shape[k]), (count,))
@@ -284,19 +327,31 @@ def _preimage(place: AxisRead, axes: list[int], wanted: Runs, size: int, box: Bo
         near = np.minimum(first, max(len(cells) - 1, 0))
         return Runs.of(positions[(first < len(cells)) & (cells[near] < highs)]) if len(cells) else wanted
     if isinstance(place, Members):
-        hit = scope.lookup(place.index)[wanted.positions]
+        hit = Runs(*scope.lookup(place.index).image(*_bounds_of(wanted)))
         if not axes:
-            return wanted if np.isin(scope.at(place, {}, size), hit) else Runs.range(0, 0)
-        positions = box[axes[0]].positions
-        return Runs.of(positions[np.isin(scope.at(place, {axes[0]: positions}, size), hit)])
+            return wanted if scope.at(place, {}, size) in hit else Runs.range(0, 0)
+        return _holding(place.at, axes[0], hit, box, scope)
     if not axes:
         return wanted if scope.at(place, {}, size) in wanted else Runs.range(0, 0)
     (axis,) = axes
-    shift = _shift(place, axis, scope)
+    line, dim = scope.line(place) if isinstance(place, Look) else (None, None)
+    if line is not None:
+        if line.facts.low < 0:
+            wanted = wanted | wanted.shifted(-size)
+        return _holding(dim, axis, Runs(*line.where(*_bounds_of(wanted))), box, scope)
+    if isinstance(place, Look):
+        positions = box[axis].positions
+        return Runs.of(positions[wanted.holds(scope.at(place, {axis: positions}, size))])
+    return _holding(place, axis, wanted, box, scope)
+
+
+def _holding(dim: Any, axis: int, numbers: Runs, box: Box, scope: Scope) -> Runs:
+    """The positions of a result axis at which an expression over it gives one of some numbers."""
+    shift = _shift(dim, axis, scope)
     if shift is not None:
-        return wanted.shifted(-shift) & box[axis]
+        return (numbers.shifted(-shift) if shift else numbers) & box[axis]
     positions = box[axis].positions
-    return Runs.of(positions[wanted.holds(scope.at(place, {axis: positions}, size))])
+    return Runs.of(positions[numbers.holds(scope.at(dim, {axis: positions}, 0))])
 
 
 def _by_number(wanted: np.ndarray, axis: int, index: np.ndarray, count: int) -> np.ndarray:
@@ -317,7 +372,7 @@ def _forward_mask(read: Read, wanted: np.ndarray, box: Box, scope: Scope, found:
     for k, place in enumerate(read.axes):
         if isinstance(place, Members):
             asked = int(np.max(scope.at(place, open_grid, wanted.shape[k]), initial=-1))
-            wanted = _by_number(wanted, k, scope.lookup(place.index), asked + 1)
+            wanted = _by_number(wanted, k, np.asarray(scope.lookup(place.index)), asked + 1)
     ranged = next((k for k, place in enumerate(read.axes) if isinstance(place, Span) and place.step == 1), None)
     wide = tuple(k for k, place in enumerate(read.axes) if isinstance(place, (Full, Span)) and k != ranged)
     hit = wanted.any(axis=wide, keepdims=True) if wide else wanted

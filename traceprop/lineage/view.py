@@ -160,10 +160,6 @@ class View:
         found: dict[str, Runs] = {}
         for value in self._values:
             rows = _positions(i, value.concrete_shape()[:1] or (1,))
-            if kind == "direct" and value.value.rank:
-                for source, trail in _pairs(value, rows):
-                    _add(found, source.id, Runs.of(trail.positions))
-                continue
             region = (
                 rows_of(value.concrete_shape(), rows) if value.value.rank else Region((), [()] if len(rows) else [])
             )
@@ -253,13 +249,6 @@ class View:
         limit = limit_of(kind)
         found = Runs.range(0, 0)
         for value in self._values:
-            if kind == "direct" and value.value.rank:
-                everything = np.arange(value.concrete_shape()[0])
-                for reached, trail in _pairs(value, everything):
-                    if reached.id == source.id:
-                        hit = np.isin(trail.positions, chosen)
-                        found = found | Runs.of(np.unique(trail.rows[hit]))
-                continue
             for state, region in _forward(value, source, chosen, limit).items():
                 if matches(state, kind):
                     found = found | (region.along(0) if region.shape else Runs.range(0, 1))

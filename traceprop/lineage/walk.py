@@ -6,7 +6,7 @@ kinds. An op's read turns a state into the same or a weaker one, so along a path
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,10 @@ from traceprop.ir.index_map import carries
 from traceprop.ir.opset import constant
 from traceprop.lineage.reads import Scope, backward, forward
 from traceprop.lineage.region import Region, everything
+from traceprop.passes.encodings import AbstractPositions, Columns, Plain, encode
 from traceprop.passes.optimize.coarsen import derivation, derives
+from traceprop.passes.optimize.compress import column_of, holds
+from traceprop.runtime.captures import Captures
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
 
@@ -81,28 +84,51 @@ def ahead(state: State, read: Read, rank: int) -> State:
 
 
 def scope_of(call: Call) -> Scope:
-    """Sizes and captured arrays of a call. What only a run can tell makes it run, once."""
+    """Sizes and captured positions of a call, kept with it. What only a run can tell makes it run, once."""
+    if "scope" not in call.memo:
+        given: dict[Value, AbstractPositions] = {}
 
-    def lookup(value: Value) -> np.ndarray:
-        if value.op is not None and value.op.definition is constant:
-            return np.asarray(value.op.attrs["value"])
-        if value in call.program.params:
-            given = call.inputs[call.program.params.index(value)]  # type: ignore[arg-type]
-            return np.asarray(given.value() if isinstance(given, Source) else given.concrete())
-        captures = call.outcome().captures
-        recorded = call.options.get("granularity") is not None
-        if recorded and value not in captures and derives(value, set(captures)):
-            leaves, program = derivation(value, set(captures))
-            found = call.executor.run(program, [lookup(leaf) for leaf in leaves], {"granularity": None})
-            captures[value] = found.results[0]
-        if value not in captures:
-            raise LineageError(
-                f"{call.program.name} ran with granularity={call.options.get('granularity')!r}, which records no lineage, and "
-                "this question needs the positions that the data decided; run it again with granularity='op'"
-            )
-        return np.asarray(captures[value])
+        def lookup(value: Value) -> AbstractPositions:
+            if value not in given:
+                given[value] = _positions(call, value, lookup)
+            return given[value]
 
-    return Scope(_Sizes(call), lookup)
+        call.memo["scope"] = Scope(_Sizes(call), lookup)
+    scope: Scope = call.memo["scope"]
+    return scope
+
+
+def _positions(call: Call, value: Value, lookup: Callable[[Value], AbstractPositions]) -> AbstractPositions:
+    """The positions that a value holds: of what the run kept, of the program, or of the caller."""
+    if call.done and value in (kept := call.outcome().captures):
+        return _kept(kept, value)
+    if value.op is not None and value.op.definition is constant:
+        return Plain.of(np.asarray(value.op.attrs["value"]))
+    if value in call.program.params:
+        given = call.inputs[call.program.params.index(value)]  # type: ignore[arg-type]
+        return Plain.of(np.asarray(given.value() if isinstance(given, Source) else given.concrete()))
+    captures = call.outcome().captures
+    recorded = call.options.get("granularity") is not None
+    if recorded and value not in captures and derives(value, set(captures)):
+        column = column_of(value)
+        if column is not None and isinstance(pairs := lookup(column[0]), Columns):
+            return pairs.column(column[1])
+        leaves, program = derivation(value, set(captures))
+        found = call.executor.run(program, [np.asarray(lookup(leaf)) for leaf in leaves], {"granularity": None})
+        return encode(np.asarray(found.results[0]))
+    if value not in captures:
+        raise LineageError(
+            f"{call.program.name} ran with granularity={call.options.get('granularity')!r}, which records no lineage, and "
+            "this question needs the positions that the data decided; run it again with granularity='op'"
+        )
+    return _kept(captures, value)
+
+
+def _kept(captures: dict[Value, Any], value: Value) -> AbstractPositions:
+    if isinstance(captures, Captures):
+        return captures.positions(value)
+    held = captures[value]
+    return held if isinstance(held, AbstractPositions) else encode(np.asarray(held), holds(value))
 
 
 class _Sizes(dict[str, int]):

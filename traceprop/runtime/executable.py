@@ -16,6 +16,7 @@ from traceprop.ir.executor import Outcome
 from traceprop.ir.opset import record as record_op
 from traceprop.passes.optimize.instrument import captured_values
 from traceprop.passes.pipeline import Pipeline, default_pipeline
+from traceprop.runtime.captures import WAITING, Captures
 from traceprop.runtime.codegen import generate
 from traceprop.runtime.worlds import entered
 
@@ -46,7 +47,9 @@ class Executable:
         self.code = code.source
         self._op_of_line = code.op_of_line
         self._file = f"<traceprop {program.name} {next(_numbers)}>"
-        self._records = sum(op.definition is record_op for op in self.program.ops)
+        records = [op for op in self.program.ops if op.definition is record_op]
+        self._records = len(records)
+        self._hints = {self._kept[op.attrs["slot"]]: op.attrs["holds"] for op in records if "holds" in op.attrs}
         self._executed = sum(not op.definition.effect for op in self.program.ops)
         linecache.cache[self._file] = (len(self.code), None, self.code.splitlines(True), self._file)
         weakref.finalize(self, linecache.cache.pop, self._file, None)
@@ -70,7 +73,9 @@ class Executable:
             op = self._failed(error)
             where = f"{op.label} at {op.location or 'an unknown line'}" if op else self.traced.name
             raise ExecutionError(f"{where} failed: {error}") from error
-        kept = {value: found for value, found in zip(self._kept, captures, strict=True) if found is not None}
+        found = {value: held for value, held in zip(self._kept, captures, strict=True) if held is not None}
+        kept = Captures(found, self._hints)
+        WAITING.add(kept)
         return Outcome(results, kept, sizes, self._executed)
 
     def _failed(self, error: Exception) -> Op | None:

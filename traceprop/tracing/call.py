@@ -17,7 +17,8 @@ from traceprop.sources import Source
 class Call:
     """One call of a program: runs at most once, when a value or a capture of it is first wanted.
 
-    `inputs`: one per parameter, each a `Source` or a lazy value of an earlier call.
+    `inputs`: one per parameter, each a `Source` or a lazy value of an earlier call. `memo` holds what was derived from the
+    call and goes with it.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Call:
         self.inputs = tuple(inputs)
         self.executor = executor
         self.options = dict(options)
+        self.memo: dict[str, Any] = {}
         self._outcome: Outcome | None = None
         self._lock = threading.RLock()
         _check_ids(self.inputs)
