@@ -58,10 +58,11 @@ class Strided(AbstractPositions):
         if len(begins) == 1:
             return first + steps * (at - begins)
         lengths = np.diff(np.append(np.maximum(begins, lo), hi))
-        return np.repeat(first - steps * begins, lengths) + np.repeat(steps, lengths) * at
+        numbers: Ints = np.repeat(first - steps * begins, lengths) + np.repeat(steps, lengths) * at
+        return numbers
 
     def _run_of(self, at: Ints) -> Ints:
-        run: Any = np.searchsorted(self._begins, at.astype(self._begins.dtype), side="right")
+        run = np.searchsorted(self._begins, at.astype(self._begins.dtype), side="right")
         return np.asarray(run - 1, dtype=np.int64)
 
     def _take(self, at: Ints) -> Ints:
