@@ -16,7 +16,7 @@ _HOMES = {
     ),
     "traceprop.lineage": "Location View provenance",
     "traceprop.training": "GradientStore training_context",
-    "traceprop.explain": "AttributionResult UnlearningResult attribution_engine unlearn",
+    "traceprop.explain": "AttributionResult UnlearningResult ValuationResult attribution_engine data_valuation unlearn",
     "traceprop.reports": "compliance_report",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -52,7 +52,14 @@ if TYPE_CHECKING:
         set_granularity,
         trace,
     )
-    from traceprop.explain import AttributionResult, UnlearningResult, attribution_engine, unlearn
+    from traceprop.explain import (
+        AttributionResult,
+        UnlearningResult,
+        ValuationResult,
+        attribution_engine,
+        data_valuation,
+        unlearn,
+    )
     from traceprop.lineage import Location, View, provenance
     from traceprop.reports import compliance_report
     from traceprop.training import GradientStore, training_context

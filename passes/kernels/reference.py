@@ -21,6 +21,7 @@ ODD_1 = 0xFF51AFD7ED558CCD
 ODD_2 = 0xC4CEB9FE1A85EC53
 Floats = NDArray[Any]
 Words = NDArray[np.uint64]
+Hits = NDArray[np.uint8]
 _CHUNK = 1 << 15  # words: 256 KiB, so that the intermediate arrays stay in cache
 
 
@@ -147,6 +148,147 @@ def project(
         for first in range(0, len(column), _CHUNK):
             part = slice(first, first + _CHUNK)
             np.add.at(out.T, position[part], values[column[part]] * sign[part, None].astype(out.dtype))
+
+
+def knn_classes(distances: Floats, hits: Hits, k: int) -> Floats:
+    """Sum over the rows of distances the Shapley values of the game "what share of the k nearest is right": (n,).
+
+    A coalition S is worth the number of hits among its k nearest, over k. With the training points in order of distance
+    and u_j a hit (Jia et al. 2019, "Efficient task-specific data valuation for nearest neighbor algorithms", theorem 1,
+    summed up):
+
+        s_i = u_i / max(k, i) - sum over j > i of u_j (1 / max(k, j-1) - 1 / max(k, j))
+
+    Points at one distance come in random order: the mean over all orders, in closed form.
+    """
+    n = distances.shape[1]
+    values = np.zeros(n)
+    ranks = np.arange(n + 1)
+    shares = 1 / np.maximum(k, ranks)
+    for row, hit in zip(distances, hits, strict=True):
+        order = np.argsort(row, kind="stable")
+        ranked = row[order]
+        first = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
+        sizes = np.diff(first, append=n)
+        right = np.add.reduceat(hit[order].astype(np.float64), first)
+        mean = np.add.reduceat(shares[1:], first) / sizes
+        last = shares[first + sizes]
+        lost = right / sizes * (shares[first] - last)
+        tail = np.append(np.cumsum(lost[:0:-1])[::-1], 0.0)
+        spread = (mean - last) / np.maximum(sizes - 1, 1)
+        one, other = mean - (right - 1) * spread - tail, -right * spread - tail
+        values[order] += np.where(hit[order] != 0, np.repeat(one, sizes), np.repeat(other, sizes))
+    return values
+
+
+def knn_numbers(distances: Floats, targets: Floats, wanted: Floats, k: int) -> Floats:
+    """Sum the Shapley values of the game "how near is the k nearest's mean to what is wanted": (n,).
+
+    A coalition S is worth -(sum of the targets of its k nearest / k - wanted)^2, nothing included (Jia et al. 2019,
+    theorem 6). The square is a sum of games of one and of two points. In order of distance, with p_j = min(k, j) / j:
+
+        one point j     the sum over the k nearest of z:  p_i z_i - sum over j > i of z_j (p_{j-1} - p_j)
+        two, k < l      both among the k nearest of S: each of the two gets q_l = M (M-1) / (2 l (l-1)), M = min(k, l),
+                        and each of the l - 2 others before l loses b_l = k (k-1) / (l (l-1) (l-2)), where l > k
+
+    Points at one distance stand in the order of the training rows.
+    """
+    n = distances.shape[1]
+    values = np.zeros(n)
+    rank = np.arange(1, n + 1, dtype=np.float64)
+    share = np.minimum(k, rank) / rank
+    drop = np.append([0.0], share[:-1] - share[1:])
+    least = np.minimum(k, rank)
+    pair = least * (least - 1) / np.maximum(2 * rank * (rank - 1), 1)
+    block = np.where(rank > max(k, 2), k * (k - 1) / np.maximum(rank * (rank - 1) * (rank - 2), 1), 0.0)
+
+    def after(z: Floats) -> Floats:
+        return np.append(np.cumsum(z[:0:-1])[::-1], 0.0)
+
+    for row, want in zip(distances, wanted, strict=True):
+        order = np.argsort(row, kind="stable")
+        y = targets[order]
+        before = np.cumsum(y) - y
+        plain = y * share - after(y * drop)
+        square = y * y * share - after(y * y * drop)
+        pairs = y * (pair * before + after(y * pair) + after(y * block)) - after(block * y * before)
+        values[order] += 2 * want / k * plain - (square + 2 * pairs) / k**2
+    return values
+
+
+def knn_votes(distances: Floats, votes: NDArray[np.int16], k: int, most: int) -> Floats:
+    """Sum the Shapley values of the game "do the k nearest, with weighted votes, choose the right one of two": (n,).
+
+    A coalition is worth 1 where the votes of its k nearest sum to more than 0, 1/2 for 0, and 0 for less; votes are
+    whole numbers in -most … most. Wang, Mittal & Jia 2024, "Efficient data Shapley for weighted nearest neighbor
+    algorithms", count the subsets of every size and sum. Here the counts that leave out point i are those of all points
+    with one vote like i's divided out of their generating function, so that they are made once per vote, not per point:
+    time n * (2 most + 1) * k * (2 k most + 1) instead of its square in n. In order of distance,
+
+        s_i = sum over l < k and sums s of choices(l, s) / (n C(n-1, l)) * (won(s + a_i) - won(s))
+            + sum over m > max(i, k) and s of choices_m(k-1, s) / (m C(m-1, k)) * (won(s + a_i) - won(s + a_m))
+
+    with choices(l, s) the number of ways to choose l others with sum s, and choices_m those among the points before m.
+    Points at one distance stand in the order of the training rows.
+    """
+    n = distances.shape[1]
+    depth = min(k, n)
+    few, full = vote_weights(n, k)
+    reach = (depth - 1) * most
+    sums = np.arange(-reach, reach + 1)
+    kinds = np.arange(-most, most + 1)
+
+    def won(total: Any) -> Floats:
+        half: Floats = (np.sign(total) + 1) / 2
+        return half
+
+    def without(choices: Floats, vote: int) -> Floats:
+        less = choices.copy()
+        for size in range(1, depth):
+            less[size] -= _shifted(less[size - 1], vote)
+        return less
+
+    values = np.zeros(n)
+    for row, cast in zip(distances, votes, strict=True):
+        order = np.argsort(row, kind="stable")
+        ranked = cast[order].astype(np.int64)
+        swapped = np.zeros((n + 1, len(kinds)))
+        choices = np.zeros((depth, len(sums)))
+        choices[0, reach] = 1.0
+        for m, vote in enumerate(ranked.tolist(), start=1):
+            for kind in np.unique(ranked[: m - 1]).tolist() if m > k else ():
+                changed = won(sums + kind) - won(sums + vote)
+                swapped[m, kind + most] = without(choices, kind)[-1] @ changed * full[m]
+            choices[1:] += np.array([_shifted(counts, vote) for counts in choices[:-1]]).reshape(-1, len(sums))
+        first = np.zeros(len(kinds))
+        for kind in np.unique(ranked).tolist():
+            first[kind + most] = few[:depth] @ (without(choices, kind) @ (won(sums + kind) - won(sums)))
+        later = np.cumsum(swapped[::-1], axis=0)[::-1]
+        values[order] += (
+            first[ranked + most] + np.append(later[2:], np.zeros((1, len(kinds))), axis=0)[np.arange(n), ranked + most]
+        )
+    return values
+
+
+def vote_weights(n: int, k: int) -> tuple[Floats, Floats]:
+    """Give 1 / (n C(n-1, l)) for l = 0 … k-1, and 1 / (m C(m-1, k)) for m = 0 … n, 0 up to k."""
+    few = np.zeros(max(k, 1))
+    few[0] = 1 / max(n, 1)
+    for size in range(1, min(k, n)):
+        few[size] = few[size - 1] * size / (n - size)
+    full = np.zeros(n + 1)
+    later = np.arange(k + 2, n + 1)  # m C(m-1, k) is (m-1) C(m-2, k) times m / (m-1-k)
+    if n > k:
+        full[k + 1 :] = np.cumprod(np.append(1 / (k + 1), (later - 1 - k) / later))
+    return few, full
+
+
+def _shifted(row: Floats, by: int) -> Floats:
+    """Move cells up by `by`, or down where that is below 0; what falls over the edge is gone."""
+    moved = np.zeros_like(row)
+    if abs(by) < len(row):
+        moved[max(by, 0) : len(row) + min(by, 0)] = row[max(-by, 0) : len(row) - max(by, 0)]
+    return moved
 
 
 def hashed(key: int, counters: Words) -> Words:
