@@ -146,6 +146,9 @@ def test_another_shape_is_refused_with_both(saved):
         tp.from_numpy(plain.to_numpy()[1:], "kept", lineage=tp.provenance(kept))
     with pytest.raises(SourceError, match=r"shape \(4, 2\), but 'kept' has the shape \(4, 1\): not as many cells"):
         tp.from_numpy(plain.to_numpy()[:, 1:], "kept", lineage=tp.provenance(kept))
+    again = tp.provenance(tp.from_numpy(plain.to_numpy(), "kept", lineage=tp.provenance(kept)) * 2)
+    with pytest.raises(LineageError, match=r"no source 'kept' .* a saved result.*\(there are: loans\)"):
+        again.affected_rows("kept", 0)
     with pytest.raises(LineageError, match=r"takes the view .* not ndarray"):
         tp.from_numpy(plain.to_numpy(), "kept", lineage=plain.to_numpy())
 

@@ -30,6 +30,7 @@ def field_of(tmp_path, series: pl.Series):
         (pl.Series("x", [Decimal("1.10"), None], dtype=pl.Decimal(10, 2)), "f64", [1.1, None]),
         (pl.Series("x", [Decimal("12345678901.25")], dtype=pl.Decimal(38, 2)), "f64", [12345678901.25]),
         (pl.Series("x", [1, 2], dtype=pl.UInt8), "u8", [1, 2]),
+        (pl.Series("x", [dt.timedelta(1)]), "duration", [dt.timedelta(1)]),
         (pl.Series("x", [dt.date(2020, 1, 1)]), "date", [dt.date(2020, 1, 1)]),
         (pl.Series("x", [dt.datetime(2020, 1, 1)], dtype=pl.Datetime("ns")), "datetime", [dt.datetime(2020, 1, 1)]),
     ],
@@ -46,7 +47,6 @@ def test_types(tmp_path, series, dtype, cells):
         pl.Series("odd", [{"a": 1}]),
         pl.Series("odd", [b"\x00"]),
         pl.Series("odd", [dt.time(1, 2)]),
-        pl.Series("odd", [dt.timedelta(1)]),
     ],
 )
 def test_types_that_have_no_like_are_named(tmp_path, series):

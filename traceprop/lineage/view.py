@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,11 @@ class Step(NamedTuple):
 
 def provenance(x: Any) -> View:
     """The lineage of a lazy value, or of several at once (a list or dict): what `tp.provenance` gives.
+
+    Of several, an answer is the union of the answers: row `i` of each, and the rows of any that depend on a source row. They
+    may be results of different programs that share sources; a file that was read twice is one source, while two different
+    ones of one id are an error when the view is asked, since answers speak in ids. A source that continues a chain
+    (`lineage=` of the source calls) is passed through: answers are in the first files' rows.
 
     Static steps are answered without running anything; what the data decided makes the program run, once.
     """
@@ -95,6 +101,10 @@ class View:
 
     def first_sources(self) -> list[Source]:
         """The sources that nothing is behind, in order of first use; of several that are the same, the first."""
+        return list(self._first.values())
+
+    @cached_property
+    def _first(self) -> dict[str, Source]:
         found: dict[str, Source] = {}
         for value in self._values:
             for source in _sources_behind(value):
@@ -104,7 +114,7 @@ class View:
                         f"two different sources are called {source.id!r} ({known.path or 'in memory'} and "
                         f"{source.path or 'in memory'}), and answers speak in ids; give one of them another with source_id="
                     )
-        return list(found.values())
+        return found
 
     # -- the way ------------------------------------------------------------------------------------------------------
 
@@ -114,10 +124,12 @@ class View:
 
     def source(self, source_id: str) -> Source:
         """The source of that id. Raises `LineageError` that names the ones there are."""
-        known = {source.id: source for source in self.first_sources()}
+        known = self._first
         if source_id not in known:
             near = difflib.get_close_matches(str(source_id), known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
+            if any(saved.id == source_id for value in self._values for saved in value.sources()):
+                hint = "; it is a saved result, and lineage goes on to what that was made from"
             raise LineageError(
                 f"there is no source {source_id!r} behind this value{hint} (there are: {', '.join(known)})"
             )
@@ -210,8 +222,8 @@ class View:
 
         Sources without a key are left out: their rows go by number.
         """
-        sources = {source.id: source for source in self.first_sources()}
-        return {name: sources[name].keys(rows) for name, rows in self.rows(i, kind).items() if sources[name].key}
+        found = self.rows(i, kind).items()
+        return {name: self._first[name].keys(rows) for name, rows in found if self._first[name].key is not None}
 
     def changed_sources(self) -> dict[str, str]:
         """The sources whose files are no longer what was read, each with a sentence that says how: changed, or gone."""
