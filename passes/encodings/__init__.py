@@ -3,6 +3,7 @@
 `choose.encode` picks the smallest, `blob.to_bytes` writes it, `positions.AbstractPositions` says what all of them answer.
 """
 
+from traceprop.passes.encodings import bounds
 from traceprop.passes.encodings.bitmap import Bitmap
 from traceprop.passes.encodings.blob import from_bytes, to_bytes
 from traceprop.passes.encodings.choose import HINTS, encode
@@ -27,6 +28,7 @@ __all__ = [
     "Plain",
     "Rice",
     "Strided",
+    "bounds",
     "encode",
     "from_bytes",
     "to_bytes",

@@ -15,6 +15,7 @@ from traceprop.ir import Program, Value
 from traceprop.ir.dump import value_names
 from traceprop.ir.opset import constant
 from traceprop.lineage.chain import as_saved, behind, columns_taken, cut, shape_of
+from traceprop.lineage.footprint import Kept, footprint
 from traceprop.lineage.region import Region, rows_of
 from traceprop.lineage.runs import Runs
 from traceprop.lineage.trails import Trail, direct_pairs, distinct
@@ -158,6 +159,19 @@ class View:
     def exact(self) -> bool:
         """Whether every op on the way has an exact rule; else answers may hold too much (never too little)."""
         return all(op.exact for value in self._values for call, target in _calls(value) for op in needed(call, target))
+
+    def footprint(self) -> list[Kept]:
+        """What is kept to answer questions, step by step: bytes, in which encoding, and the fewest that there could be.
+
+        Steps whose map is known by itself take a line of text, whatever the number of rows. What the data decided is counted as
+        it is kept encoded; until the first question, a save or this call it is the engine's own array. Runs the program.
+        """
+        return footprint(pair for value in self._values for pair in _calls(value))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all that `footprint` lists."""
+        return sum(kept.bytes for kept in self.footprint())
 
     # -- back ---------------------------------------------------------------------------------------------------------
 
