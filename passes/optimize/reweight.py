@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -34,6 +34,7 @@ from traceprop.ir.types import ArrayType, TableType, Type, dtype_name, numpy_dty
 from traceprop.passes.optimize.dce import DCE
 from traceprop.passes.optimize.row_weights import Builder, RowWeights
 from traceprop.passes.optimize.weighted_forms import SAME, SCANS, Fold, GroupFold, group_form, reduction
+from traceprop.passes.optimize.write_out import WriteOut
 from traceprop.passes.rewrite import AbstractPass
 
 _POSITIONS = (filter, sort, distinct, join, random, group, match)
@@ -102,7 +103,14 @@ def reweighted(
     each has another parameter, behind those of the weights, for what it is with weights. With `rows`, the weights of
     the returned values' rows are returned too.
     """
-    return _Walk(program, weighted, changed or {}).result(rows)
+    written = WriteOut()(program)
+    found = _Walk(written, weighted, changed or {}).result(rows)
+    if written is program:
+        return found
+    before = dict(zip(program.returns, written.returns, strict=True))
+    values = {value: found.values[new] for value, new in before.items()}
+    row_weights = {value: found.rows[new] for value, new in before.items() if new in found.rows}
+    return replace(found, values=values, rows=row_weights)
 
 
 class _Walk:
@@ -189,6 +197,8 @@ class _Walk:
             return self._fold(op, folded)
         if op.payload in SAME or not changed:
             return op.result
+        if op.regions and any(self._of(value).type != value.type for value in op.operands):
+            return self._hold(op, "has a body for values of another type than those with weights")
         elsewhere = op.definition is gather and self._of(op.operands[1]) is not op.operands[1]
         if elsewhere and op.attrs.get("axis", 0) in self.weights[op.operands[0]]:
             self._hold(op, "takes rows at positions that the weights change; they stay those of all rows")
@@ -283,7 +293,7 @@ class _Walk:
         """The same op over operands that the weights changed."""
         operands = [value if k in fixed else self._of(value) for k, value in enumerate(op.operands)]
         dtype = _cells_dtype(op, operands)
-        again = Op(op.definition, operands, op.attrs, op.payload, dtype, op.location, op.rule, op.native)
+        again = Op(op.definition, operands, op.attrs, op.payload, dtype, op.location, op.rule, op.native, op.regions)
         self.build.ops.append(again)
         return again.result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from traceprop.ir import ArrayType, Dim, Expr, Op, Program, TableType, Value
 from traceprop.ir.expr import symbol
 from traceprop.ir.ops import OpDef
 from traceprop.ir.opset import (
+    branch,
     broadcast,
     concat,
     constant,
@@ -62,11 +64,62 @@ class _Writer:
     lines: list[str] = field(default_factory=list)
     op_of_line: dict[int, Op] = field(default_factory=dict)
     sizes: dict[str, str] = field(default_factory=dict)
+    depth: int = 1
+    letter: str = "v"
+    numbers: Counter[str] = field(default_factory=Counter)
+    choices: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
     def add(self, text: str, op: Op | None = None) -> None:
-        self.lines.append(f"    {text}")
+        self.lines.append("    " * self.depth + text)
         if op is not None:
             self.op_of_line[len(self.lines) + 1] = op
+
+    def ops(self, program: Program) -> None:
+        """Every op is one line, behind the functions of its bodies; a value is dropped on the line behind its last use."""
+        last = _last_uses(program)
+        for op in program.ops:
+            if op.definition is record:
+                self.add(f"captures[{op.attrs['slot']}] = {self.names[op.operands[0]]}", op)
+            else:
+                self.op(op)
+            dropped = [self.names[v] for v in last.get(op, ()) if v.op is None or v.op.definition is not constant]
+            if dropped:
+                self.add("del " + ", ".join(dropped))
+
+    def op(self, op: Op) -> None:
+        emit = _EMIT[op.definition] if op.native is None else _native
+        name = self.fresh(self.letter)
+        text = emit(op, [self.names[value] for value in op.operands], self)
+        if op.definition is constant and not isinstance(op.attrs["value"], np.ndarray):
+            self.names[op.result] = text
+            return
+        self.names[op.result] = name
+        self.add(f"{name} = {text}", op)
+        if op.definition is opaque:
+            self.bind_sizes(op.result, name)
+        if isinstance(op.attrs.get("size"), Expr) and op.definition is not iota:
+            self.sizes[str(op.attrs["size"])] = name
+            self.add(f"{op.attrs['size']} = len({name})")
+        if op.definition is group:
+            self.sizes[str(op.attrs["groups"])] = name
+            self.add(f"{op.attrs['groups']} = {self.function('table.count_groups')}({name})")
+
+    def fresh(self, letter: str) -> str:
+        """A name that nothing else has: v0 for %0, v1, …"""
+        self.numbers[letter] += 1
+        return f"{letter}{self.numbers[letter] - 1}"
+
+    def body(self, program: Program) -> str:
+        """A function of its own around a body's ops, inside the one at hand, whose sizes it sees; its name."""
+        name, outer, sizes = self.fresh("body"), self.letter, dict(self.sizes)
+        for k, param in enumerate(program.params):
+            self.names[param] = f"{name}_p{k}"
+        self.add(f"def {name}({', '.join(self.names[param] for param in program.params)}):  # {program.name}")
+        self.depth, self.letter = self.depth + 1, f"{name}_v"
+        self.ops(program)
+        self.add(f"return ({''.join(f'{self.names[value]}, ' for value in program.returns)})")
+        self.depth, self.letter, self.sizes = self.depth - 1, outer, sizes
+        return name
 
     def bind_sizes(self, value: Value, rows: str) -> None:
         """Names every size symbol that this value is the first to show."""
@@ -95,32 +148,7 @@ def generate(program: Program) -> Code:
     for param in program.params:
         if param.rank:
             writer.bind_sizes(param, writer.names[param])
-    last = _last_uses(program)
-    number = 0
-    for op in program.ops:
-        if op.definition is record:
-            writer.add(f"captures[{op.attrs['slot']}] = {writer.names[op.operands[0]]}", op)
-        else:
-            name = f"v{number}"
-            number += 1
-            emit = _EMIT[op.definition] if op.native is None else _native
-            text = emit(op, [writer.names[value] for value in op.operands], writer)
-            if op.definition is constant and not isinstance(op.attrs["value"], np.ndarray):
-                writer.names[op.result] = text
-            else:
-                writer.names[op.result] = name
-                writer.add(f"{name} = {text}", op)
-                if op.definition is opaque:
-                    writer.bind_sizes(op.result, name)
-                if isinstance(op.attrs.get("size"), Expr) and op.definition is not iota:
-                    writer.sizes[str(op.attrs["size"])] = name
-                    writer.add(f"{op.attrs['size']} = len({name})")
-                if op.definition is group:
-                    writer.sizes[str(op.attrs["groups"])] = name
-                    writer.add(f"{op.attrs['groups']} = {writer.function('table.count_groups')}({name})")
-        dropped = [writer.names[v] for v in last.get(op, ()) if v.op is None or v.op.definition is not constant]
-        if dropped:
-            writer.add("del " + ", ".join(dropped))
+    writer.ops(program)
     sizes = ", ".join(f"{name!r}: {name}" for name in writer.sizes)
     returned = "".join(f"{writer.names[value]}, " for value in program.returns)
     writer.add(f"return ({returned}), {{{sizes}}}")
@@ -296,6 +324,20 @@ def _native(op: Op, operands: list[str], writer: _Writer) -> str:
     return f"{name}({', '.join([*operands, *getattr(op.native, 'sizes', ())])})"
 
 
+def _branch(op: Op, operands: list[str], writer: _Writer) -> str:
+    """The body that is chosen, called; the results of one branch share the call."""
+    key = (op.regions, *operands)
+    if key not in writer.choices:
+        bodies = ", ".join(writer.body(region) for region in op.regions)
+        which, *given = operands
+        call = f"({bodies})[min(max(int({which}), 0), {len(op.regions) - 1})]({', '.join(given)})"
+        if "result" not in op.attrs:
+            return f"{call}[0]"
+        writer.choices[key] = writer.fresh("chosen")
+        writer.add(f"{writer.choices[key]} = {call}", op)
+    return f"{writer.choices[key]}[{op.attrs['result']}]"
+
+
 def _no_rule(op: Op, operands: list[str], writer: _Writer) -> str:
     raise ExecutionError(f"{op.label} at {op.location or 'an unknown line'} has no way to run")
 
@@ -328,5 +370,6 @@ _EMIT: dict[OpDef, Emit] = _Table(
         join: _of_table("join"),
         pad: _of_table("pad"),
         random: _of_table("sample"),
+        branch: _branch,
     }
 )

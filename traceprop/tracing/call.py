@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from traceprop.errors import SourceError
@@ -73,6 +73,11 @@ class Call:
     def known_dims(self, value: Value) -> tuple[int | None, ...]:
         """The shape of a value as far as it is known without running."""
         return tuple(_known(dim, self.sizes()) for dim in value.type.dims)
+
+    def rewritten(self, step: Callable[[Program], Program]) -> Call:
+        """A call of the program behind a pass; this one where the pass changes nothing."""
+        program = step(self.program)
+        return self if program is self.program else Call(program, self.inputs, self.executor, self.options)
 
     def restricted(self, values: Sequence[Value]) -> Call:
         """A call that computes other values of the same program from the same inputs."""

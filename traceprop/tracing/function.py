@@ -17,6 +17,7 @@ from traceprop.ir.executor import AbstractExecutor
 from traceprop.ir.expr import substitute
 from traceprop.ir.uncollected import uncollected
 from traceprop.passes.optimize.freeze import Freeze, fitted_values
+from traceprop.passes.optimize.write_out import WriteOut
 from traceprop.passes.pipeline import COARSE, Stage, default_pipeline
 from traceprop.passes.rewrite import AbstractPass
 from traceprop.sources import Source
@@ -25,7 +26,7 @@ from traceprop.tracing.fitted import Fitted
 from traceprop.tracing.granularity import checked, get_granularity
 from traceprop.tracing.guard import Guard, Surroundings, sources_of
 from traceprop.tracing.inputs import abstract, as_input, is_argument, rows_of, source_id_of, type_of
-from traceprop.tracing.lazy import Lazy, parameter_name
+from traceprop.tracing.lazy import Lazy, in_trace, parameter_name
 from traceprop.tracing.purity import closure_key, random_guarded
 from traceprop.tracing.structure import flatten, rebuild
 from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, tracing
@@ -132,13 +133,14 @@ class TracedFunction:
     def fit(self, *args: Any, **kwargs: Any) -> Fitted:
         """The fitted pipeline: every reduction over rows replaced by its value on these arguments (pass `freeze`)."""
         traced, call = self.prepare(args, kwargs)
+        call = call.rewritten(WriteOut())  # what a branch fits on the way is fitted too
         statistics = fitted_values(call.program)
         frozen = Freeze()(call.program)
         fitting = call.restricted(statistics)
         inputs = {f"fitted_{n}": Lazy.of(value, call=fitting) for n, value in enumerate(statistics)}
 
         def wrap(program: Program, applied: Call) -> Any:
-            return traced.results(applied, dict(zip(call.program.returns, program.returns, strict=True)))
+            return traced.results(applied, dict(zip(traced.program.returns, program.returns, strict=True)))
 
         return Fitted(self.__name__, frozen, call, inputs, wrap)  # type: ignore[attr-defined]
 
@@ -208,6 +210,9 @@ class TracedFunction:
             finally:
                 self._active.depth = 0
         outputs = [leaf for _, leaf in flatten(result, "", _is_leaf_of_result) if isinstance(leaf, Lazy)]
+        for leaf in outputs:
+            if leaf.trace is trace:
+                in_trace(leaf, trace)
         foreign = [leaf for leaf in outputs if leaf.trace is not trace]
         if foreign and any(leaf.trace is not None for leaf in foreign):
             raise TraceError(f"{self.function.__name__!r} returns a value of another traced function")

@@ -241,7 +241,7 @@ def emit(
     trace = active_trace()
     location = user_location()
     if trace is not None:
-        values = [_in_trace(operand, trace) for operand in operands]
+        values = [in_trace(operand, trace) for operand in operands]
         try:
             op = Op(definition, values, attrs, payload, dtype, location, rule, native)
         except DimMismatchError as error:
@@ -267,10 +267,16 @@ def emit(
     return Lazy.of(op.result, inputs=inputs, executor=executor)
 
 
-def _in_trace(operand: Any, trace: Trace) -> Value:
+def in_trace(operand: Any, trace: Trace) -> Value:
+    """The value of a trace that an operand is: a lazy one's own, a constant, or a parameter for one from outside."""
     if not isinstance(operand, Lazy):
         return _constant(operand, trace)
     if operand.trace is trace:
+        if operand.value in trace.inside:
+            raise TraceError(
+                f"a value made inside a branch of tp.cond is used outside of it at {user_location() or 'an unknown line'}; "
+                "return it from both branches"
+            )
         return operand.value
     if operand.trace is not None:
         raise TraceError(

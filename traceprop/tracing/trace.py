@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from traceprop.errors import TraceError
@@ -24,10 +25,22 @@ class Retrace(Exception):
         self.replaced = replaced
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A trace as it was: how many ops it had, and what it had found equal."""
+
+    ops: int
+    compared: int
+    first: dict[Hashable, Value]
+    same: dict[Value, Value]
+    shared: dict[Value, Any]
+
+
 class Trace:
     """One run of a user's function on symbolic values.
 
-    `hints`: what each row symbol stands for in the call at hand (missing where only a run could tell).
+    `hints`: what each row symbol stands for in the call at hand (missing where only a run could tell). `inside`: values of
+    bodies, which no op outside of them can use.
     """
 
     def __init__(self, name: str, hints: dict[str, int]) -> None:
@@ -42,6 +55,7 @@ class Trace:
         self._same: dict[Value, Value] = {}
         self._compared = 0
         self._shared: dict[Value, Any] = {}
+        self.inside: set[Value] = set()
 
     def fresh(self, letter: str) -> Expr:
         """A symbol for a size that the data decides: K, K1, K2, …"""
@@ -69,6 +83,18 @@ class Trace:
         if value not in self._shared:
             self._shared[value] = make()
         return self._shared[value]
+
+    def mark(self) -> Mark:
+        """What has been traced so far, to come back to."""
+        return Mark(len(self.ops), self._compared, dict(self._first), dict(self._same), dict(self._shared))
+
+    def take_back(self, mark: Mark) -> list[Op]:
+        """Forgets the ops since the mark, and gives them: they go into bodies."""
+        made = self.ops[mark.ops :]
+        del self.ops[mark.ops :]
+        self._compared, self._first = mark.compared, dict(mark.first)
+        self._same, self._shared = dict(mark.same), dict(mark.shared)
+        return made
 
     def number(self, dim: Dim, why: str) -> int:
         """The number behind a size, which makes the trace one for that number: it begins again with it written in."""

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from traceprop.ir import ArrayType, Param
+from traceprop.ir import ArrayType, Param, Value
 from traceprop.ir.opset import branch, elementwise, loop
 from traceprop.ir.types import numpy_dtype
+from traceprop.passes.optimize.write_out import choose
 from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known
 from traceprop.tracing.jaxpr.shape import joined, sliced
 
@@ -24,18 +23,21 @@ _MANY_OPS = 1000
 
 
 def _cond(e: Equation) -> Sequence[Held]:
-    """Both branches are computed and one is chosen, unless one holds a loop that may then never end."""
+    """A `branch`, if its map is as exact as a choice between what all bodies give, or a body holds a loop that may not end.
+
+    Where the data decides positions in a body, all of them are computed, so that these can be recorded.
+    """
     which, *given = e.inputs
     branches = e["branches"]
     last = len(branches) - 1
     if isinstance(which, Known):
         return e.bodies.inlined(branches[min(max(int(which.array), 0), last)], given)
-    if any("while" in e.bodies.primitives(body) for body in branches):
-        return _branch(e)
+    mark, found = len(e.graph.ops), _branch(e)
+    exact = all(held.op is None or held.op.exact for held in found if isinstance(held, Value))
+    if exact or any("while" in e.bodies.primitives(body) for body in branches):
+        return found
+    e.graph.forget(mark)
     cases = [e.bodies.inlined(body, given) for body in branches]
-
-    def choose(k: Any, *arrays: Any) -> Any:
-        return lax.select_n(jnp.clip(k.astype(jnp.int32), 0, last), *arrays)
 
     return [
         options[0]
