@@ -10,11 +10,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from traceprop.errors import TypeRuleError
-from traceprop.ir import ArrayType, Dim, Field, Location, Op, Param, Program, TableType, Value, symbol
+from traceprop.ir import ArrayType, Dim, Field, Location, Op, Param, Program, TableType, Type, Value, symbol
 from traceprop.ir.expr import evaluate, floordiv, maximum, minimum, mod
 from traceprop.ir.given_map import GivenMap, GivenRead
 from traceprop.ir.index_map import Full, Kind, axes
 from traceprop.ir.opset import (
+    branch,
     broadcast,
     concat,
     constant,
@@ -23,6 +24,7 @@ from traceprop.ir.opset import (
     filter,
     gather,
     iota,
+    loop,
     opaque,
     record,
     reduce,
@@ -112,7 +114,13 @@ def programs(draw: st.DrawFn, max_ops: int = 12) -> Program:
     """1–3 parameters, then up to `max_ops` ops that the type rules accept; a few values are returned."""
     names = draw(st.lists(NAMES.filter(bool), min_size=1, max_size=3, unique=True))
     deciding = st.sampled_from(
-        [ArrayType("bool", (symbol("N"),)), ArrayType("i64", (3,)), ArrayType("i32", (symbol("M"),))]
+        [
+            ArrayType("bool", (symbol("N"),)),
+            ArrayType("i64", (3,)),
+            ArrayType("i32", (symbol("M"),)),
+            ArrayType("bool"),
+            ArrayType("u8"),
+        ]
     )
     types = st.one_of(array_types(), array_types(NUMBERS), table_types(), deciding)
     sources = st.one_of(st.none(), NAMES)
@@ -310,6 +318,63 @@ def _opaque(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
     )
 
 
+def _body(draw: st.DrawFn, name: str, types: list[Type], wanted: list[Type], more: int = 0) -> Program:
+    """A few ops over parameters of some types; it gives values of wanted types, and up to `more` others."""
+    names = draw(st.lists(NAMES.filter(bool), min_size=len(types), max_size=len(types), unique=True))
+    values: list[Value] = [Param(each, type) for each, type in zip(names, types, strict=True)]
+    ops: list[Op] = []
+    for number in range(draw(st.integers(0, 3)) if values else 0):
+        op = draw(st.sampled_from([maker for maker in _MAKERS if maker is not _record]))(draw, values, 100 + number)
+        if op is not None:
+            ops.append(op)
+            values.append(op.result)
+    for type in wanted:
+        if all(value.type != type for value in values):
+            ops.append(Op(constant, (), {"value": True}))  # a condition that nothing else gives
+            values.append(ops[-1].result)
+    given = [draw(st.sampled_from([value for value in values if value.type == type])) for type in wanted]
+    known = {dim for type in types for dim in type.dims}
+    plain = [
+        v
+        for v in values
+        if isinstance(v.type, ArrayType) and {d for d in v.type.dims if not isinstance(d, int)} <= known
+    ]
+    given += draw(st.lists(st.sampled_from(plain), max_size=more)) if plain else []
+    return Program(name, tuple(v for v in values if isinstance(v, Param)), tuple(ops), tuple(given))
+
+
+def _branch(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
+    which = next((v for v in values if v.rank == 0 and v.type.dtype[0] in "biu"), None)
+    operands = draw(st.lists(st.sampled_from(values), min_size=1, max_size=3))
+    if which is None:
+        return None
+    types = [value.type for value in operands]
+    wanted = [draw(st.sampled_from(types))]
+    bodies = [_body(draw, name, types, wanted) for name in draw(st.sampled_from([("no", "yes"), ("a", "a", "b")]))]
+    return _op(draw, branch, [which, *operands], {}, payload=draw(FUNCTIONS), regions=bodies)
+
+
+def _loop(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
+    constants = draw(st.lists(st.sampled_from(values), max_size=1))
+    carries = draw(st.lists(st.sampled_from(values), min_size=1, max_size=2))
+    counted = draw(st.booleans())
+    long = [v for v in values if isinstance(v.type, ArrayType) and v.rank and isinstance(v.type.dims[0], int)]
+    series = draw(st.lists(st.sampled_from(long), max_size=2)) if long and counted else []
+    length = series[0].type.dims[0] if series else draw(st.integers(0, 9))
+    series = [v for v in series if v.type.dims[0] == length]
+    rows = [ArrayType(v.type.dtype, v.type.dims[1:]) for v in series]
+    types = [*(value.type for value in (*constants, *carries)), *rows]
+    body = _body(draw, "body", types, [value.type for value in carries], 2 if counted else 0)
+    attrs: dict[str, Any] = {"constants": len(constants), "carries": len(carries)}
+    regions = [body]
+    if counted:
+        attrs |= {"length": length, "reverse": draw(st.booleans())}
+    else:
+        regions = [_body(draw, "condition", types, [ArrayType("bool", ())]), body]
+    attrs["result"] = draw(st.integers(0, len(body.returns) - 1))
+    return _op(draw, loop, [*constants, *carries, *series], attrs, payload=draw(FUNCTIONS), regions=regions)
+
+
 def _record(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
     return _op(draw, record, [draw(st.sampled_from(values))], {"slot": number})
 
@@ -317,6 +382,7 @@ def _record(draw: st.DrawFn, values: list[Value], number: int) -> Op | None:
 _MAKERS: tuple[_Maker, ...] = (
     _constant, _iota, _elementwise, _elementwise, _one_hot, _broadcast, _reshape, _transpose, _slice, _slice, _columns,
     _gather, _filter, _sort, _concat, _with_columns, _reduce, _scan, _contract, _opaque, _record,
+    _branch, _loop,
 )  # fmt: skip
 
 

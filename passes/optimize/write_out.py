@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from traceprop.ir.graph import Op, Program, Value, payload_dtype
 from traceprop.ir.opset import branch, constant, elementwise, loop
+from traceprop.ir.types import ArrayType
 from traceprop.passes.rewrite import AbstractPass, over
 
 
@@ -64,6 +65,8 @@ def _chosen(op: Op, options: list[Value], kept: list[Op]) -> Value:
 
     if op.native is not None:
         return add(which, *options, payload=op.payload or "", native=choose, control=(0,))
+    if which.type == ArrayType("bool", ()):
+        return add(which, options[1], options[0], payload="numpy.where", control=(0,))
     *others, value = options
     for k in reversed(range(len(others))):
         kept.append(Op(constant, (), {"value": k}, location=op.location))

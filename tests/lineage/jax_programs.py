@@ -149,6 +149,28 @@ def _carried(x: Any) -> Any:
     return _steps_of(jnp.tile(x, (12,) + (1,) * (x.ndim - 1)))[0]
 
 
+def _rolled(x: Any) -> Any:
+    """A carry that another turn finds elsewhere, so that what it reads never settles."""
+    return lax.scan(lambda c, row: (jnp.roll(c, 1) + row, c), x[0], jnp.tile(x, (12,) + (1,) * (x.ndim - 1)))[1][:4]
+
+
+def _mixed_turns(x: Any) -> Any:
+    """Turns that mix a row's cells, backwards, with a branch in each."""
+
+    def step(c: Any, row: Any) -> Any:
+        c = lax.cond(c.sum() > 0, lambda v: v * 0.5 + row, lambda v: row - v[::-1], c)
+        return c, jnp.stack([c.sum(), row[0]])
+
+    return lax.scan(step, x[0] * 0, jnp.tile(x, (12, 1)), reverse=True)[1][:4]
+
+
+def _until(x: Any, c: Any) -> Any:
+    """Turns counted by what they carry."""
+    return lax.while_loop(lambda s: (s[0] < 3) & (s[1].sum() > c), lambda s: (s[0] + 1, jnp.roll(s[1], 1) - 1), (0, x))[
+        1
+    ]
+
+
 def _pooled(x: Any) -> Any:
     return lax.reduce_window(x, -jnp.inf, lax.max, (2,), (1,), "SAME")
 
@@ -232,6 +254,14 @@ OPS: dict[str, Kind] = {
     "scan": Kind(lambda x: _steps_of(x)[1], _unary(fits=rows)),
     "carry": Kind(_carried, _unary(fits=lambda v: rows(v) and v.shape[0] > 2)),
     "cond": Kind(_chosen, _unary(fits=lambda v: floats(v) and v.ndim)),
+    "switch": Kind(
+        lambda x: lax.switch(jnp.isfinite(x).sum() % 3, [lambda v: v * 2, lambda v: v[::-1], lambda v: v - v.sum(0)], x),
+        _unary(fits=lambda v: floats(v) and v.ndim)),
+    "cond_sorted": Kind(
+        lambda x: lax.cond(x.sum() > 0, lambda v: jnp.sort(v, 0), lambda v: v, x), _unary(fits=lambda v: floats(v) and v.ndim)),
+    "rolled": Kind(_rolled, _unary(fits=lambda v: rows(v) and v.shape[0] > 2)),
+    "mixed_turns": Kind(_mixed_turns, _unary(fits=lambda v: rows(v) and v.ndim == 2 and v.shape[0] > 2 and v.shape[1])),
+    "until": Kind(_until, _unary(NUMBER, fits=lambda v: floats(v) and v.ndim)),
     "while": Kind(_turned, _unary(fits=lambda v: floats(v) and v.ndim)),
     "vmap": Kind(lambda x: jax.vmap(lambda row: row - row.max())(x), _unary(fits=lambda v: v.ndim == 2 and v.shape[1])),
     "grad": Kind(lambda x: jax.grad(lambda y: (jnp.tanh(y) ** 2).sum())(x), _unary(fits=floats)),

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+import traceprop as tp
+
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Params = tuple[Any, ...]
 
@@ -250,6 +252,10 @@ def _diagonal(draw: Draw, values: Sequence[Any]) -> Any:
     return None if k is None else ((k,), (draw(st.sampled_from(["ii->i", "ii->", "ij->ji", "ij->i", "ij->"])),))
 
 
+def _rows(v: Any) -> bool:
+    return bool(v.ndim) and v.dtype != bool
+
+
 NUMBER = st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 1, 2, -1])
 _ARRAYS = [np.array([[1.0], [2.0]]), np.array([0.5]), np.float64(2.0), np.float32(1.5), np.array(3)]
 _BIG = 4  # axes at most
@@ -287,6 +293,10 @@ OPS: dict[str, Kind] = {
     "where": Kind(
         lambda x, c: np.where(x > c, x, -1.0), _unary(NUMBER)
     ),
+    "cond": Kind(lambda x, c: tp.cond(x.sum() > c, lambda v: v + 1, lambda v: v[::-1], x), _unary(NUMBER, fits=_rows)),
+    "cond_folded": Kind(
+        lambda x, c: tp.cond((x > c).any(), lambda: x - x.mean(axis=0), lambda: x * 1.0), _unary(NUMBER, fits=_rows)),
+    "cond_sorted": Kind(lambda x, c: tp.cond(x.sum() > c, lambda v: np.sort(v, 0), lambda v: v, x), _unary(NUMBER, fits=_rows)),
     "where_three": Kind(
         lambda m, a, b: np.where(m, a, b),
         lambda draw, values: None

@@ -7,7 +7,9 @@ import pytest
 from jax import lax
 
 import traceprop as tp
-from traceprop.ir import constants_of, dump, parse
+from traceprop.ir import constants_of, dump, parse, verify
+from traceprop.passes.optimize.write_out import WriteOut
+from traceprop.runtime.executable import Executable
 from traceprop.tracing.jaxpr import control
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*while_loop")
@@ -41,7 +43,7 @@ def chosen(x):
     return lax.cond(x.sum() > 0, lambda v: v - 1, lambda v: v[::-1], x)
 
 
-PRINTED = {"scan": (averaged, LONG), "while": (halved, LONG)}
+PRINTED = {"scan": (averaged, LONG), "while": (halved, LONG), "cond": (chosen, X)}
 
 
 @pytest.mark.parametrize("name", PRINTED)
@@ -152,3 +154,47 @@ def test_rows_of_a_scan_are_direct_and_those_before_them_a_range():
     assert view.rows(7)["x"].tolist() == [7]
     assert view.rows(7, "any")["x"].tolist() == list(range(8))
     assert {tuple(cell) for cell in view.cells((7, 2))["x"].tolist()} == {(k, 2) for k in range(8)}
+
+
+def switched(x):
+    return lax.switch((x[0, 0] * 3).astype(int), [lambda v: v, lambda v: v[::-1] * 2, lambda v: v - v.mean(0)], x)
+
+
+@pytest.mark.parametrize("function", [chosen, switched], ids=lambda f: f.__name__)
+def test_branches_are_what_a_choice_between_both_is(function):
+    for x in (X, X * 0 - 1, X * 0 + 1 / 3, X * 0 + 9):
+        lazy = tp.trace(function)(x)
+        program = tp.provenance(lazy).program
+        assert [op.definition.name for op in program].count("branch") == 1
+        np.testing.assert_allclose(lazy, function(jnp.asarray(x)), rtol=1e-6)
+        written = Executable(program, record=True, passes=(WriteOut(),), world="jax")
+        assert "branch" not in str(written.program)
+        np.testing.assert_allclose(written(x), lazy, rtol=1e-6)
+
+
+def test_a_branch_that_sorts_is_written_out():
+    program = tp.trace(lambda x: lax.cond(x.sum() > 0, lambda v: jnp.sort(v, 0), lambda v: v, x)).ir(X)
+    assert "branch" not in str(program)
+    assert all(op.exact for op in program)
+
+
+def test_a_branch_is_fitted():
+    fitted = tp.trace(lambda x: lax.cond(x[0, 0] > 99, lambda v: v, lambda v: v - v.mean(0), x)).fit(X)
+    np.testing.assert_allclose(fitted(X[:2]), X[:2] - X.mean(0), rtol=1e-5)
+
+
+def test_bodies_go_through_passes():
+    def function(x):
+        def step(c, row):
+            unused = jnp.exp(row)
+            return c + jnp.sin(row) * jnp.sin(row), jnp.reshape(unused, row.shape).sum() * 0 + c.sum()
+
+        return lax.scan(step, x[0], x)[0]
+
+    traced = tp.trace(function)
+    before, after = traced.ir(LONG), traced.ir(LONG, stage="optimized")
+    bodies = [next(op.regions[0] for op in program if op.regions) for program in (before, after)]
+    assert sum(op.payload == "jax.sin" for op in bodies[0]) == 2
+    assert sum(op.payload == "jax.sin" for op in bodies[1]) == 1
+    verify(after)
+    np.testing.assert_allclose(traced(LONG), function(jnp.asarray(LONG)), rtol=1e-5)

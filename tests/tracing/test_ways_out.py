@@ -8,6 +8,7 @@ import pytest
 import traceprop as tp
 from tests.lineage.oracle import check
 from traceprop.errors import TraceError
+from traceprop.ir import constants_of, dump, parse
 
 X = np.arange(12.0).reshape(4, 3) - 5
 V = np.array([10.0, 20.0, 30.0])
@@ -87,6 +88,88 @@ class TestCond:
         got = function(X)
         np.testing.assert_array_equal(got["a"], X * (1 if X.sum() > 0 else -1))
         assert float(got["b"]) == 1 + (X.sum() <= 0)
+
+    def test_bodies(self, golden):
+        mean = np.array([1.0, 2.0, 3.0])
+
+        def function(x):
+            low = x.min(axis=0)
+            return tp.cond(x.sum() > 0, lambda v: (v - low, 1.0), lambda v: (v * mean, v.sum()), x)
+
+        traced = tp.trace(function)
+        program = traced.ir(X)
+        assert dump(program, locations=False) == golden
+        assert parse(str(program), constants_of(program)) == program
+        for x in (X, X + 9):
+            got = traced(x)
+            want = (x - x.min(axis=0), 1) if x.sum() > 0 else (x * mean, x.sum())
+            np.testing.assert_array_equal(got[0], want[0])
+            assert float(got[1]) == want[1]
+        check(lambda x: function(x)[0], X, exactly=False)
+        check(lambda x: function(x)[1], X, exactly=False)
+
+    def test_only_the_one_that_is_chosen_is_computed(self):
+        code = tp.trace(lambda x: tp.cond(x.sum() > 0, lambda v: v @ v.T @ v, lambda v: v * 2, x))
+        assert code.compile(X).code.count("def body") == 2
+        logged = tp.trace(lambda x: tp.cond(x.min() > 0, np.log, lambda v: v, x))
+        with np.errstate(all="raise"):
+            np.testing.assert_array_equal(logged(X), X)
+
+    def test_positions_that_the_data_decides_are_recorded(self):
+        function = tp.trace(lambda x: tp.cond(x.sum() > 0, lambda v: v[np.argsort(v[:, 0])], lambda v: v, x))
+        assert "branch" not in str(function.ir(X))
+        view = tp.provenance(function(X[::-1] + 9))
+        assert view.exact
+        assert view.rows(0)["x"].tolist() == [0, 3]
+
+    def test_branches_in_branches(self):
+        def function(x):
+            def inner(v):
+                return tp.cond(v.max() > 5, lambda w: w / 2, lambda w: w[::-1] + x[0], v)
+
+            return tp.cond(x.sum() > 0, inner, lambda v: v, x)
+
+        for x in (X, X + 2, X + 9):
+            want = x if x.sum() <= 0 else x / 2 if x.max() > 5 else x[::-1] + x[0]
+            np.testing.assert_array_equal(tp.trace(function)(x), want)
+        check(function, X + 1, exactly=False)
+        program = tp.trace(function).ir(X)
+        assert sum(op.definition.name == "branch" for op in program.walk()) == 2
+        assert parse(str(program)) == program
+
+    def test_types_are_brought_together(self):
+        for dtype in ("f4", "i8", "?", "c16"):
+            x = np.ones(3, dtype)
+            got = tp.trace(lambda x: tp.cond(x.sum() > 0, lambda v: v, lambda v: 2.5, x[0]))(x)
+            assert got.dtype == np.where(True, x[0], 2.5).dtype if dtype != "f4" else np.where(True, x, 2.5).dtype
+
+    def test_values_of_a_branch_stay_in_it(self):
+        kept = []
+
+        def leaking(x):
+            y = tp.cond(x.sum() > 0, lambda v: kept.append(v * 2) or v, lambda v: -v, x)
+            return y + kept[-1]
+
+        with pytest.raises(
+            TraceError, match=r"inside a branch of tp.cond is used outside of it at test_ways_out.py:\d+"
+        ):
+            tp.trace(leaking)(X)
+
+        def returned(x):
+            y = tp.cond(x.sum() > 0, lambda v: kept.append(v * 2) or v, lambda v: -v, x)
+            return y, kept[-1]
+
+        with pytest.raises(TraceError, match="return it from both branches"):
+            tp.trace(returned)(X)
+
+    def test_statistics_in_a_branch_are_fitted_and_weighted(self):
+        def function(x):
+            return tp.cond(x.sum() > -99, lambda v: v - v.mean(axis=0), lambda v: v, x)
+
+        traced = tp.trace(function)
+        np.testing.assert_allclose(traced.fit(X)(X[:1] + 1), X[:1] + 1 - X.mean(axis=0))
+        weighted = tp.reweight(traced)(X, weights={"x": [1, 0, 1, 1]})
+        np.testing.assert_allclose(np.asarray(weighted)[[0, 2, 3]], function(X[[0, 2, 3]]))
 
     def test_outside_a_trace_one_of_them_runs(self):
         assert tp.cond(True, lambda: 1, lambda: 1 / 0) == 1
