@@ -20,13 +20,13 @@ _HOMES = {
     "traceprop.reports": "compliance_report",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
-_MODULES = ("errors", "ir", "passes")
+_MODULES = ("errors", "ir", "passes", "stores")
 
 __version__ = "1.0.0.dev0"
 __all__ = ["__version__", *_HOME_OF, *_MODULES]
 
 if TYPE_CHECKING:
-    from traceprop import errors, ir, passes
+    from traceprop import errors, ir, passes, stores
     from traceprop.api import (
         Granularity,
         LazyArray,

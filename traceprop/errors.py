@@ -69,7 +69,7 @@ class LineageError(TracepropError, LookupError):
 
 
 class StoreError(TracepropError, RuntimeError):
-    """A store that cannot be read or written."""
+    """A store that cannot do what is asked: no such run, a full disk, a lost connection, a file of something else."""
 
 
 class CorruptError(StoreError, ValueError):

@@ -83,6 +83,11 @@ class View:
             raise LineageError(f"a view of one value is needed here; this one is of {len(self._values)}")
         return self._values[0]
 
+    @property
+    def values(self) -> tuple[Lazy, ...]:
+        """The lazy values that are asked about."""
+        return tuple(self._values)
+
     # -- chains -------------------------------------------------------------------------------------------------------
 
     def saved_as(self, source: Source) -> View:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def content_fingerprint(array: np.ndarray) -> int:
     """A 64-bit hash of an array's content; for arrays of Python objects, of their text."""
     if array.dtype == object:
-        return hash((array.shape, tuple(map(repr, array.ravel().tolist()))))
+        text = repr((array.shape, array.ravel().tolist())).encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())  # the same in every process, unlike hash()
     return fingerprint(array)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from traceprop.errors import ParseError, TraceError
 from traceprop.ir import ArrayType, Dim, GivenMap, Op, Value
+from traceprop.ir.dump import attr_text
 from traceprop.ir.expr import Expr, evaluate
 from traceprop.ir.index_map import AXIS_NAMES, AxisRead, Span
 from traceprop.ir.location import user_location
@@ -118,7 +119,7 @@ def _map_of(rule: str, called: list[str], samples: list[np.ndarray], found: np.n
     params = ", ".join(f"%{n}: {_type(a)}" for n, a in zip(called, samples, strict=True))
     operands = ", ".join(f"%{n}" for n in called)
     kind = _type(found)
-    shape = "(" + "".join(f"{size}," for size in found.shape) + ")"
+    shape = attr_text(found.shape)
     text = (
         f"func @rule({params}) -> {kind} {{\n"
         f"  %0: {kind} = opaque[{quote(name)}]({operands}) {{shape={shape}}}  # {rule}\n  return %0\n}}"
