@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import traceprop as tp
+from tests.lineage.table_programs import STEPS as TABLE_STEPS
+from tests.lineage.table_programs import frames
 from traceprop.errors import LineageError, SourceError
 
 KINDS = ("direct", "aggregate", "control", "order", "any")
@@ -105,6 +108,48 @@ def test_a_pipeline_cut_anywhere_answers_as_one_program(tmp_path_factory, names,
     whole = part(names)(apart)  # within one program, `order` also knows what decided the sizes of earlier steps
     kinds = KINDS[:3]
     assert_same_answers(tp.provenance(chained), tp.provenance(whole), len(one), "raw", len(raw), kinds)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    frames(min_rows=1),
+    frames(min_rows=1),
+    st.lists(st.lists(st.sampled_from(sorted(TABLE_STEPS)), min_size=1, max_size=2), min_size=2, max_size=3),
+)
+def test_tables_handed_on_through_parquet_answer_as_tables_handed_on(tmp_path_factory, t, other, parts):
+    """The second table is read by every program, and is one source all the same."""
+    folder = tmp_path_factory.mktemp("chain")
+    t.write_parquet(folder / "t.parquet")
+    other.write_parquet(folder / "other.parquet")
+
+    def part(names):
+        return tp.trace(
+            lambda t, other: functools.reduce(lambda found, name: TABLE_STEPS[name](found, other), names, t)
+        )
+
+    def read(name, view=None):
+        return tp.read_parquet(folder / f"{name}.parquet", lineage=view)
+
+    one = chained = read("t")
+    second = read("other")
+    for n, names in enumerate(parts):
+        one = part(names)(one, second)
+        chained = part(names)(chained, read("other"))
+        if n + 1 < len(parts):
+            chained.compute().write_parquet(folder / f"step{n}.parquet")
+            chained = read(f"step{n}", tp.provenance(chained))
+    plain = one.compute()
+    assert chained.compute().equals(plain)
+    whole, found = tp.provenance(one), tp.provenance(chained)
+    assert found.sources() == whole.sources()
+    for kind in KINDS:
+        for i in range(min(plain.height, 3)):
+            assert_equal(found.rows(i, kind), whole.rows(i, kind))
+            assert_equal(found.cells((i, 0), kind), whole.cells((i, 0), kind))
+        for source, frame in (("t", t), ("other", other)):
+            for row in range(frame.height if source in whole.sources() else 0):
+                got = found.affected_rows(source, row, kind)
+                np.testing.assert_array_equal(got, whole.affected_rows(source, row, kind))
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ _MANY_MAGIC = "*?["
 
 def is_remote(path: str) -> bool:
     """Whether an address names a file system (`s3://…`, `memory://…`) rather than a path on this machine."""
-    return _SCHEME.match(path) is not None
+    return _SCHEME.match(path) is not None and not os.path.exists(path)
 
 
 def read_bytes(path: str, kind: str = "CSV") -> bytes:
@@ -109,7 +109,7 @@ def matching(path: Any) -> list[str] | None:
     if is_remote(address):
         system, inner = _file_system(address)
         found = sorted(system.unstrip_protocol(each) for each in system.glob(inner))
-    elif Path(address).exists():
+    elif os.path.exists(address):
         return None
     else:
         found = sorted(each for each in glob.glob(address, recursive=True) if not os.path.isdir(each))
