@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from traceprop.errors import TraceError, TypeRuleError
-from traceprop.ir.expr import symbol, symbols_of
+from traceprop.ir.expr import Expr, symbol, symbols_of
 from traceprop.ir.graph import Op, Param, Program, Value
 from traceprop.ir.opset import slice
-from traceprop.ir.types import ArrayType
+from traceprop.ir.types import ArrayType, TableType, Type
 from traceprop.passes.rewrite import AbstractPass, over
 
 
@@ -33,11 +33,10 @@ class FreeRows(AbstractPass):
         params: list[Param] = []
         for param in program.params:
             held = param.name in self.params and param.rank and isinstance(param.type.dims[0], int)
-            if held and isinstance(param.type, ArrayType):
+            if held:
                 name = next(name for n in range(len(taken) + 1) if (name := f"N{n or ''}") not in taken)
                 taken.add(name)
-                freed = ArrayType(param.type.dtype, (symbol(name), *param.type.dims[1:]))
-                params.append(Param(param.name, freed, param.source))
+                params.append(Param(param.name, _with_rows(param.type, symbol(name)), param.source))
                 replaced[param] = params[-1]
             else:
                 params.append(param)
@@ -62,6 +61,10 @@ class FreeRows(AbstractPass):
                     f"{value.op.label} has written in"
                 )
         return Program(program.name, tuple(params), tuple(kept), returns)
+
+
+def _with_rows(type: Type, rows: Expr) -> Type:
+    return TableType(type.fields, rows) if isinstance(type, TableType) else ArrayType(type.dtype, (rows, *type.dims[1:]))
 
 
 def _check_slice(op: Op, replaced: Mapping[Value, Value]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 import traceprop as tp
@@ -49,3 +50,12 @@ def test_lineage_counts_the_new_rows():
     got = pipeline(tp.from_torch(torch.from_numpy(SIX[:2]), source_id="new"))
     np.testing.assert_array_equal(np.asarray(got), SIX[1::-1])
     assert {source: rows.tolist() for source, rows in tp.provenance(got).rows(0).items()} == {"new": [1]}
+
+
+def test_a_pipeline_fitted_to_a_table_of_one_row_takes_any_number():
+    one = pl.DataFrame({"id": [1], "a": [9.0]})
+    fitted = tp.trace(lambda t: t.assign(a=t["a"] - t["a"].mean()).to_numpy()).fit(one)
+    found = fitted(tp.from_dataframe(pl.DataFrame({"id": [2, 3, 4], "a": [1.0, 2.0, 9.0]}), "new"))
+    assert found.shape == (3, 2)
+    np.testing.assert_array_equal(found, [[2, -8], [3, -7], [4, 0]])
+    assert tp.provenance(found).row_pairs()["new"][1].tolist() == [0, 1, 2]
