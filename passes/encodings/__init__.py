@@ -9,7 +9,10 @@ from traceprop.passes.encodings.blob import from_bytes, to_bytes
 from traceprop.passes.encodings.choose import HINTS, encode
 from traceprop.passes.encodings.columns import Columns
 from traceprop.passes.encodings.complement import Complement
+from traceprop.passes.encodings.dictionary import Dictionary
+from traceprop.passes.encodings.digits import Digits
 from traceprop.passes.encodings.elias_fano import EliasFano
+from traceprop.passes.encodings.frames import Frames
 from traceprop.passes.encodings.packed import Packed
 from traceprop.passes.encodings.plain import Plain
 from traceprop.passes.encodings.positions import AbstractPositions, Facts
@@ -22,8 +25,11 @@ __all__ = [
     "Bitmap",
     "Columns",
     "Complement",
+    "Dictionary",
+    "Digits",
     "EliasFano",
     "Facts",
+    "Frames",
     "Packed",
     "Plain",
     "Rice",

@@ -13,7 +13,10 @@ from traceprop.errors import CorruptError, NewerVersionError
 from traceprop.passes.encodings.bitmap import Bitmap
 from traceprop.passes.encodings.columns import Columns
 from traceprop.passes.encodings.complement import Complement
+from traceprop.passes.encodings.dictionary import Dictionary
+from traceprop.passes.encodings.digits import Digits
 from traceprop.passes.encodings.elias_fano import EliasFano
+from traceprop.passes.encodings.frames import Frames
 from traceprop.passes.encodings.packed import Packed
 from traceprop.passes.encodings.plain import Plain
 from traceprop.passes.encodings.positions import AbstractPositions, Facts
@@ -34,6 +37,9 @@ _CODES: dict[int, type[AbstractPositions]] = {
     6: Complement,
     7: Packed,
     8: Columns,
+    9: Frames,
+    10: Dictionary,
+    11: Digits,
 }
 _DTYPES = dict(enumerate("u1 u2 u4 u8 i1 i2 i4 i8".split()))
 _NESTED = 255

@@ -9,7 +9,10 @@ import numpy as np
 from traceprop.passes.encodings.bitmap import Bitmap
 from traceprop.passes.encodings.columns import Columns
 from traceprop.passes.encodings.complement import Complement, missing_from
+from traceprop.passes.encodings.dictionary import Dictionary
+from traceprop.passes.encodings.digits import Digits
 from traceprop.passes.encodings.elias_fano import EliasFano
+from traceprop.passes.encodings.frames import Frames, frames_bytes
 from traceprop.passes.encodings.packed import Packed
 from traceprop.passes.encodings.positions import AbstractPositions, Facts
 from traceprop.passes.encodings.rice import BLOCK, Rice
@@ -22,6 +25,7 @@ HINTS = ("ascending", "permutation", "pairs", "ordinals", "positions")
 
 _WIDEST = 1 << 62  # beyond, distances between numbers do not fit in an int64
 _SLOWER = 1.05  # an encoding that takes longer to ask must be so much smaller
+_MUCH_SLOWER = 1.12
 
 
 def encode(numbers: Any, hint: str | None = None) -> AbstractPositions:
@@ -60,8 +64,36 @@ def encode(numbers: Any, hint: str | None = None) -> AbstractPositions:
     if runs <= 2 or (falls and strided < packed):
         return Strided.of(facts, flat)
     if falls or high - low >= _WIDEST:
-        return Packed.of(facts, flat)
+        return _unordered(facts, flat, hint)
     return _ascending(facts, flat, same, strided)
+
+
+def _unordered(facts: Facts, numbers: Ints, hint: str | None) -> AbstractPositions:
+    """The smallest encoding of numbers in no order."""
+    span = facts.high - facts.low + 1
+    packed, digits = _packed_bytes(numbers, facts), Digits.width(span) * len(numbers) / 8
+    within, between = frames_bytes(numbers, False), frames_bytes(numbers, True)
+    if min(within, between) < 0.9 * packed:
+        return Frames.of(facts, numbers, between < within)
+    if hint not in ("permutation", "ordinals") and (few := _few(numbers, span)) is not None:
+        words, codes = few
+        return Dictionary(facts, encode(words, "ascending"), encode(codes, "ordinals"))
+    if digits * _MUCH_SLOWER < packed:
+        return Digits.of(facts, numbers)
+    return Packed.of(facts, numbers)
+
+
+def _few(numbers: Ints, span: int) -> tuple[Ints, Ints] | None:
+    """The different numbers and their codes, where they are few among many that there could be."""
+    if span < 1 << 8 or len(numbers) < 64:
+        return None
+    some = np.unique(numbers[:: max(1, len(numbers) // 1024)])
+    if len(some) > 256:
+        return None
+    words, codes = np.unique(numbers, return_inverse=True)
+    if len(words) * 8 * 8 + len(numbers) * int(len(words) - 1).bit_length() > 0.8 * len(numbers) * span.bit_length():
+        return None
+    return words, codes.astype(np.int64)
 
 
 def _bytes(number: int) -> int:
@@ -87,7 +119,11 @@ def _ascending(facts: Facts, numbers: Ints, same: int, strided: int) -> Abstract
         if missing < count:
             costs["all but elias-fano"] = _elias_fano_bytes(missing, span) * _SLOWER
             costs["all but rice"] = _rice_bytes(missing, span, 1) * _SLOWER * _SLOWER
+    if (frames := frames_bytes(numbers, True)) < 0.9 * min(costs.values()):
+        costs["frames"] = frames
     best = min(costs, key=costs.__getitem__)
+    if best == "frames":
+        return Frames.of(facts, numbers, steps=True)
     if best == "runs":
         return Strided.of(facts, numbers)
     if best == "bitmap":

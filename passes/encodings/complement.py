@@ -15,7 +15,7 @@ from traceprop.passes.kernels.reference import Ints
 class Complement(AbstractPositions):
     """low … high without the numbers that other, ascending positions hold: for a filter that drops few rows.
 
-    z[j] - j numbers are there before the j-th missing one, which does not fall; so `take` bisects, and `rank` subtracts.
+    z[j] - j numbers are there before the j-th missing one z[j], and that does not fall; so `take` bisects, and `rank` subtracts.
     """
 
     encoding: ClassVar[str] = "all but"
@@ -41,16 +41,8 @@ class Complement(AbstractPositions):
         return numbers
 
     def _take(self, at: Ints) -> Ints:
-        low, high = np.zeros(len(at), dtype=np.int64), np.full(len(at), self._missing.length, dtype=np.int64)
         start = self.facts.low
-        for _ in range(self._missing.length.bit_length()):
-            middle = (low + high) >> 1
-            open_ = low < high
-            before = open_.copy()
-            before[open_] = self._missing._take(middle[open_]) - start - middle[open_] <= at[open_]
-            low = np.where(before, middle + 1, low)
-            high = np.where(open_ & ~before, middle, high)
-        return at + low + start
+        return at + start + self._missing.spread_rank(at + start + 1)
 
     def rank(self, numbers: Ints) -> Ints:
         inside = np.clip(numbers, self.facts.low, self.facts.high + 1)

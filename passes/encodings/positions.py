@@ -79,13 +79,22 @@ class AbstractPositions(ABC):
         """The positions that had this state. Raises `ValueError` where it cannot be one: it may come from anywhere."""
 
     def rank(self, numbers: Ints) -> Ints:
-        """How many positions hold less than each number; for ascending encodings. By bisection of all at once."""
+        """How many positions hold less than each number; for ascending encodings."""
+        return self._bisected(numbers, 0)
+
+    def spread_rank(self, numbers: Ints) -> Ints:
+        """How many positions p hold less than p plus each number; for ascending encodings without repeats."""
+        return self._bisected(numbers, 1)
+
+    def _bisected(self, numbers: Ints, slope: int) -> Ints:
+        """How many positions p, from the first on, hold less than slope * p + each number: all bisected at once."""
         low, high = np.zeros(len(numbers), dtype=np.int64), np.full(len(numbers), self.length, dtype=np.int64)
         for _ in range(self.length.bit_length()):
             middle = (low + high) >> 1
             open_ = low < high
             below = open_.copy()
-            below[open_] = self._take(middle[open_]) < numbers[open_]
+            some = middle[open_]
+            below[open_] = self._take(some) - slope * some < numbers[open_]
             low = np.where(below, middle + 1, low)
             high = np.where(open_ & ~below, middle, high)
         return low

@@ -73,6 +73,19 @@ class Rice(AbstractPositions):
         sums = bits.packed_sums(self._lower, self._width, block * BLOCK, at + 1).view(np.int64)
         return self._whole(places, at, sums + self._sums[block].astype(np.int64))
 
+    def rank(self, numbers: Ints) -> Ints:
+        return self._below(numbers, self._least)
+
+    def spread_rank(self, numbers: Ints) -> Ints:
+        return self._below(numbers, self._least - 1)
+
+    def _below(self, numbers: Ints, slope: int) -> Ints:
+        inside = np.clip(numbers, self.facts.low - self.length - 1, self.facts.high + 1) - self.facts.low
+        sums = self._sums.astype(np.int64)
+        return bits.rank_gaps(
+            self._upper, self._counts, self._lower, self._width, slope, sums, BLOCK, self.length, inside
+        )
+
     def _whole(self, places: Ints, at: Ints, sums: Ints) -> Ints:
         return ((places - at) << self._width) + sums + at * self._least + self.facts.low
 

@@ -87,6 +87,60 @@ def packed_sums(
             out[i] = total
 
 
+def read_at(const uint64_t[::1] words, const int64_t[::1] bits, const uint8_t[::1] widths, uint64_t[::1] out):
+    cdef Py_ssize_t i
+    cdef const uint64_t *source = &words[0] if words.shape[0] else NULL
+    with nogil:
+        for i in range(bits.shape[0]):
+            out[i] = _read(source, bits[i], widths[i])
+
+
+def sum_from(
+    const uint64_t[::1] words, const int64_t[::1] bits, const uint8_t[::1] widths, const int64_t[::1] counts,
+    uint64_t[::1] out,
+):
+    cdef Py_ssize_t i
+    cdef int64_t k
+    cdef uint64_t total
+    cdef const uint64_t *source = &words[0] if words.shape[0] else NULL
+    with nogil:
+        for i in range(bits.shape[0]):
+            total = 0
+            for k in range(counts[i]):
+                total += _read(source, bits[i] + k * widths[i], widths[i])
+            out[i] = total
+
+
+def digits(const uint64_t[::1] words, uint64_t base, int64_t per, int64_t start, uint64_t[::1] out):
+    cdef Py_ssize_t i, n = out.shape[0]
+    cdef int64_t word = start // per, left = per - start % per, k
+    cdef uint64_t here
+    with nogil:
+        if n:
+            here = words[word]
+            for k in range(start % per):
+                here //= base
+            for i in range(n):
+                if left == 0:
+                    word, left = word + 1, per
+                    here = words[word]
+                out[i] = here % base
+                here //= base
+                left -= 1
+
+
+def digits_at(const uint64_t[::1] words, uint64_t base, int64_t per, const int64_t[::1] at, uint64_t[::1] out):
+    cdef Py_ssize_t i
+    cdef int64_t k
+    cdef uint64_t here
+    with nogil:
+        for i in range(at.shape[0]):
+            here = words[at[i] // per]
+            for k in range(at[i] % per):
+                here //= base
+            out[i] = here % base
+
+
 def count_ones(const uint64_t[::1] words, uint64_t[::1] counts):
     cdef Py_ssize_t word, n = words.shape[0]
     cdef uint64_t total = 0
@@ -106,32 +160,86 @@ cdef inline int64_t _select_in(uint64_t word, int64_t nth) noexcept nogil:
     return tp_first(word)
 
 
+cdef inline int64_t _place(
+    const uint64_t *words, Py_ssize_t n, const count_t *counts, Py_ssize_t blocks, bint ones, int64_t nth
+) noexcept nogil:
+    cdef Py_ssize_t low = 0, high = blocks, middle, word
+    cdef int64_t left, before = 0
+    cdef uint64_t here = 0
+    while high - low > 1:  # the last block before which at most so many were
+        middle = (low + high) // 2
+        before = counts[middle] if ones else middle * (BLOCK * 64) - counts[middle]
+        if before <= nth:
+            low = middle
+        else:
+            high = middle
+    before = 0
+    if blocks:
+        before = counts[low] if ones else low * (BLOCK * 64) - counts[low]
+    left, word = nth - before, low * BLOCK
+    while word < n:
+        here = words[word] if ones else ~words[word]
+        before = tp_ones(here)
+        if left < before:
+            break
+        left -= before
+        word += 1
+    return word * 64 + (_select_in(here, left) if word < n else 0)
+
+
 def select(const uint64_t[::1] words, const count_t[::1] counts, bint ones, const int64_t[::1] nth, int64_t[::1] out):
-    cdef Py_ssize_t i, low, high, middle, word, n = words.shape[0]
-    cdef int64_t left, before
-    cdef uint64_t here
+    cdef Py_ssize_t i, n = words.shape[0], blocks = counts.shape[0]
+    cdef const uint64_t *source = &words[0] if n else NULL
+    cdef const count_t *count = &counts[0] if blocks else NULL
     with nogil:
         for i in range(nth.shape[0]):
-            low, high = 0, counts.shape[0]
-            while high - low > 1:  # the last block before which at most so many were
+            out[i] = _place(source, n, count, blocks, ones, nth[i])
+
+
+def rank_gaps(
+    const uint64_t[::1] upper, const count_t[::1] counts, const uint64_t[::1] lower, int width, int64_t slope,
+    const int64_t[::1] sums, int64_t block, int64_t length, const int64_t[::1] numbers, int64_t[::1] out,
+):
+    """Bisect among the first numbers of blocks, then add up gaps from there."""
+    cdef Py_ssize_t i, n = upper.shape[0], blocks = counts.shape[0], word
+    cdef int64_t low, high, middle, at, place, value, total
+    cdef uint64_t here
+    cdef const uint64_t *source = &upper[0] if n else NULL
+    cdef const uint64_t *packed = &lower[0] if lower.shape[0] else NULL
+    cdef const count_t *count = &counts[0] if blocks else NULL
+    with nogil:
+        for i in range(numbers.shape[0]):
+            low, high = 0, sums.shape[0]
+            while low < high:  # the blocks that begin below the number
                 middle = (low + high) // 2
-                before = counts[middle] if ones else middle * (BLOCK * 64) - counts[middle]
-                if before <= nth[i]:
-                    low = middle
+                at = middle * block
+                place = _place(source, n, count, blocks, True, at)
+                value = ((place - at) << width) + sums[middle] + <int64_t> _read(packed, at * width, width) + at * slope
+                if value < numbers[i]:
+                    low = middle + 1
                 else:
                     high = middle
-            before = 0
-            if counts.shape[0]:
-                before = counts[low] if ones else low * (BLOCK * 64) - counts[low]
-            left, word = nth[i] - before, low * BLOCK
-            while word < n:
-                here = words[word] if ones else ~words[word]
-                before = tp_ones(here)
-                if left < before:
+            if low == 0:
+                out[i] = 0
+                continue
+            at = (low - 1) * block
+            total = sums[low - 1]
+            place = _place(source, n, count, blocks, True, at)
+            word = place >> 6
+            here = upper[word] & ~_mask(place & 63) if word < n else 0
+            while at < length and at < low * block:
+                while here == 0 and word + 1 < n:
+                    word += 1
+                    here = upper[word]
+                if here == 0:
                     break
-                left -= before
-                word += 1
-            out[i] = word * 64 + (_select_in(here, left) if word < n else 0)
+                place = word * 64 + tp_first(here)
+                here &= here - 1
+                total += <int64_t> _read(packed, at * width, width)
+                if ((place - at) << width) + total + at * slope >= numbers[i]:
+                    break
+                at += 1
+            out[i] = at
 
 
 def rank(const uint64_t[::1] words, const count_t[::1] counts, const int64_t[::1] bits, int64_t[::1] out):

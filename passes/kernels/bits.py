@@ -6,6 +6,7 @@ its size) finds its nth one, and how many ones lie before a place, without being
 
 from __future__ import annotations
 
+import functools
 from types import ModuleType
 from typing import Any
 
@@ -72,6 +73,64 @@ def packed_sums(words: Words, width: int, starts: Ints, stops: Ints) -> Words:
     return out
 
 
+def read_at(words: Words, places: Ints, widths: NDArray[np.uint8]) -> Words:
+    """Read a number at each bit place (n,), of so many bits (n,), at most 64."""
+    if len(places) and (places.min() < 0 or (places + widths).max() > 64 * len(words) or widths.max() > 64):
+        raise ValueError(f"numbers outside {len(words)} words")
+    if (module := _compiled(_bits)) is None:
+        return reference.read_at(words, places, widths)
+    out = np.empty(len(places), dtype=np.uint64)
+    module.read_at(words, places, widths, out)
+    return out
+
+
+def sum_from(words: Words, places: Ints, widths: NDArray[np.uint8], counts: Ints) -> Words:
+    """Add up `counts` numbers, one behind the other from each bit place on: uint64 (n,), modulo 2**64."""
+    if len(places) and (
+        places.min() < 0 or counts.min() < 0 or widths.max() > 64 or (places + counts * widths).max() > 64 * len(words)
+    ):
+        raise ValueError(f"numbers outside {len(words)} words")
+    if (module := _compiled(_bits)) is None:
+        return reference.sum_from(words, places, widths, counts)
+    out = np.empty(len(places), dtype=np.uint64)
+    module.sum_from(words, places, widths, counts, out)
+    return out
+
+
+def digits(words: Words, base: int, start: int, stop: int) -> Words:
+    """Read digits of a base, as many to a word as fit, from `start` up to, not including, `stop`."""
+    per = digits_per_word(base)
+    _check_digits(words, per, start, stop)
+    if (module := _compiled(_bits)) is None:
+        return reference.digits_at(words, base, per, np.arange(start, stop))
+    out = np.empty(max(stop - start, 0), dtype=np.uint64)
+    module.digits(words, base, per, start, out)
+    return out
+
+
+def digits_at(words: Words, base: int, at: Ints) -> Words:
+    """Read the digits at some places (n,), in any order."""
+    per = digits_per_word(base)
+    if len(at):
+        _check_digits(words, per, int(at.min()), int(at.max()) + 1)
+    if (module := _compiled(_bits)) is None:
+        return reference.digits_at(words, base, per, at)
+    out = np.empty(len(at), dtype=np.uint64)
+    module.digits_at(words, base, per, at, out)
+    return out
+
+
+@functools.cache
+def digits_per_word(base: int) -> int:
+    """How many digits of a base, 2 to 2**32, a word of 64 bits holds."""
+    if not 2 <= base <= 1 << 32:
+        raise ValueError(f"{base} is no base")
+    per = 2
+    while base ** (per + 1) <= 1 << 64:
+        per += 1
+    return per
+
+
 def count_ones(words: Words) -> Counts:
     """Count the ones before every 1,024th bit: what `select` and `rank` need beside the vector."""
     if (module := _compiled(_bits)) is None:
@@ -101,6 +160,30 @@ def rank(words: Words, counts: Counts, places: Ints) -> Ints:
         return reference.rank(words, places)
     out = np.empty(len(places), dtype=np.int64)
     module.rank(words, counts, places, out)
+    return out
+
+
+def rank_gaps(
+    upper: Words,
+    counts: Counts,
+    lower: Words,
+    width: int,
+    slope: int,
+    sums: Ints,
+    block: int,
+    length: int,
+    numbers: Ints,
+) -> Ints:
+    """Count the values below each number (n,) among the gaps that `encodings.rice` writes.
+
+    `sums`: the low bits added up before each block of `block` of the `length` values.
+    """
+    if len(sums) != -(-length // block) or words_for(length * width) > len(lower):
+        raise ValueError(f"{len(sums)} blocks of {block} are not {length} values")
+    if (module := _compiled(_bits)) is None:
+        return reference.rank_gaps(upper, lower, width, slope, length, numbers)
+    out = np.empty(len(numbers), dtype=np.int64)
+    module.rank_gaps(upper, counts, lower, width, slope, sums, block, length, numbers, out)
     return out
 
 
@@ -180,3 +263,8 @@ def arithmetic_runs(numbers: Ints) -> tuple[Ints, Ints]:
 def _check_packed(words: Words, width: int, start: int, stop: int) -> None:
     if start < 0 or words_for(stop * width) > len(words):
         raise ValueError(f"places {start} … {stop - 1} are outside {len(words)} words of {width}-bit numbers")
+
+
+def _check_digits(words: Words, per: int, start: int, stop: int) -> None:
+    if start < 0 or -(-stop // per) > len(words):
+        raise ValueError(f"places {start} … {stop - 1} are outside {len(words)} words of {per} digits")

@@ -354,17 +354,38 @@ def _bits(words: Words) -> NDArray[np.uint8]:
     return np.unpackbits(words.view(np.uint8), bitorder="little")
 
 
+def read_at(words: Words, bits: Ints, widths: NDArray[np.uint8]) -> Words:
+    """Read a number of so many bits at each place."""
+    found = np.zeros(len(bits), dtype=np.uint64)
+    wide = np.flatnonzero(widths)
+    width, bit = widths[wide].astype(np.uint64), bits[wide].astype(np.uint64)
+    word, shift = (bit >> np.uint64(6)).astype(np.int64), bit & np.uint64(63)
+    if len(wide):
+        ahead = words[np.minimum(word + 1, len(words) - 1)] << ((np.uint64(64) - shift) & np.uint64(63))
+        value = (words[word] >> shift) | np.where(shift + width > 64, ahead, np.uint64(0))
+        found[wide] = value & (np.uint64(2**64 - 1) >> (np.uint64(64) - width))
+    return found
+
+
 def unpack_at(words: Words, width: int, at: Ints) -> Words:
     """Read the numbers that `pack` wrote at these places."""
-    if not width:
-        return np.zeros(len(at), dtype=np.uint64)
-    bit = at.astype(np.uint64) * np.uint64(width)
-    word, shift = (bit >> np.uint64(6)).astype(np.int64), bit & np.uint64(63)
-    ahead = words[np.minimum(word + 1, len(words) - 1)] << ((np.uint64(64) - shift) & np.uint64(63))
-    value = (words[word] >> shift) | np.where(shift + np.uint64(width) > 64, ahead, np.uint64(0))
-    mask = np.uint64((1 << width) - 1)
-    packed: Words = value & mask
-    return packed
+    return read_at(words, at * width, np.full(len(at), width, dtype=np.uint8))
+
+
+def sum_from(words: Words, bits: Ints, widths: NDArray[np.uint8], counts: Ints) -> Words:
+    """Add up so many numbers of so many bits, one behind the other from each place on."""
+    owner = np.repeat(np.arange(len(bits)), counts)
+    nth = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    sums = np.zeros(len(bits), dtype=np.uint64)
+    np.add.at(sums, owner, read_at(words, bits[owner] + nth * widths[owner], widths[owner]))
+    return sums
+
+
+def digits_at(words: Words, base: int, per: int, at: Ints) -> Words:
+    """Read digits of a base, `per` to a word, the first the lowest."""
+    powers = np.array([base**k for k in range(per)], dtype=np.uint64)
+    found: Words = words[at // per] // powers[at % per] % np.uint64(base)
+    return found
 
 
 def packed_sums(words: Words, width: int, starts: Ints, stops: Ints) -> Words:
@@ -393,6 +414,18 @@ def rank(words: Words, bits: Ints) -> Ints:
     """Count the ones before each place."""
     before: Ints = np.concatenate(([0], np.cumsum(_bits(words), dtype=np.int64)))[bits]
     return before
+
+
+def rank_gaps(upper: Words, lower: Words, width: int, slope: int, length: int, numbers: Ints) -> Ints:
+    """Count the values below each number among h_i * 2**width + low_0 + … + low_i + i * slope, which do not fall.
+
+    h_i is how many zeros stand in `upper` before its i-th one, and low_i the i-th number packed in `lower`.
+    """
+    at = np.arange(length)
+    high = np.flatnonzero(_bits(upper))[:length] - at
+    values = (high << width) + np.cumsum(unpack_at(lower, width, at).view(np.int64)) + at * slope
+    counts: Ints = np.searchsorted(values, numbers).astype(np.int64)
+    return counts
 
 
 def ones_from(words: Words, start: int, count: int) -> Ints:

@@ -13,8 +13,11 @@ from traceprop.errors import CorruptError, NewerVersionError
 from traceprop.passes.encodings import (
     Bitmap,
     Complement,
+    Dictionary,
+    Digits,
     EliasFano,
     Facts,
+    Frames,
     Packed,
     Plain,
     Rice,
@@ -27,7 +30,7 @@ from traceprop.passes.encodings.complement import missing_from
 from traceprop.passes.kernels import bits, dispatch, reference
 
 TWINS = ["numpy", pytest.param("compiled", marks=pytest.mark.skipif(not dispatch.HAVE_EXTENSION, reason="not built"))]
-lean = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+lean = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(params=TWINS, autouse=True)
@@ -58,6 +61,9 @@ numbers = st.one_of(
     st.lists(any_int, max_size=20).map(lambda v: ints(*sorted(v))),
     st.permutations(range(40)).map(lambda v: ints(*v)),
     stretches,
+    st.lists(st.tuples(st.integers(-999, 999), st.integers(1, 9)), min_size=1, max_size=60).map(
+        lambda steps: np.cumsum(np.concatenate([np.full(n, step) for step, n in steps]))
+    ),
 )
 sets_of_runs = st.sets(st.integers(-45, 65), max_size=40).map(lambda v: reference.runs_from_indices(ints(*sorted(v))))
 
@@ -70,7 +76,13 @@ def encodings_of(array):
     yield Plain.of(array)
     if max(abs(low), abs(high)) < 2**62:
         yield Strided.of(facts, array)
+        yield Frames.of(facts, array, steps=True)
+    if 2 <= high - low + 1 <= 2**32:
+        yield Digits.of(facts, array)
     yield Packed.of(facts, array)
+    yield Frames.of(facts, array, steps=False)
+    words, codes = np.unique(array, return_inverse=True)
+    yield Dictionary(facts, encode(words), encode(codes))
     if len(array) and max(abs(low), abs(high)) < 2**40 and (array[1:] >= array[:-1]).all():
         yield EliasFano.of(facts, array)
         yield Rice.of(facts, array)
@@ -131,6 +143,9 @@ def test_image_and_where_are_those_of_the_array(array, wanted):
         if held.ascending and len(array):
             edges = ints(*range(-50, 70), int(array.max()), int(array.min()))
             np.testing.assert_array_equal(held.rank(edges), np.searchsorted(array, edges))
+            if (array[1:] > array[:-1]).all():
+                spread = array - np.arange(len(array))
+                np.testing.assert_array_equal(held.spread_rank(edges), np.searchsorted(spread, edges))
 
 
 @lean
@@ -208,6 +223,27 @@ def test_a_permutation_takes_little_more_than_its_information(n):
     held = encode(order, "permutation")
     np.testing.assert_array_equal(np.asarray(held), order)
     assert 8 * held.nbytes <= 1.2 * math.lgamma(n + 1) / math.log(2)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 5, 6, 9, 10, 17, 33, 100, 1000])
+def test_groups_take_little_more_than_their_information(groups):
+    codes = np.random.default_rng(4).integers(0, groups, 50_000)
+    held = encode(codes, "ordinals")
+    np.testing.assert_array_equal(np.asarray(held), codes)
+    assert 8 * held.nbytes <= 1.2 * len(codes) * math.log2(groups) + 64 * 8, held
+
+
+def test_numbers_that_stay_near_or_are_few_are_small():
+    rng = np.random.default_rng(5)
+    n = 60_000
+    nearly = np.arange(n) // 40 + rng.integers(0, 6, n)
+    assert encode(nearly).encoding == "frames"
+    assert 8 * encode(nearly).nbytes <= 5.5 * n
+    few = rng.choice(rng.integers(0, 2**50, 12), n)
+    assert encode(few).encoding == "dictionary"
+    assert 8 * encode(few).nbytes <= 1.2 * n * math.log2(12) + 1000
+    for array in (nearly, few):
+        np.testing.assert_array_equal(np.asarray(encode(array)), array)
 
 
 def test_what_has_a_pattern_takes_next_to_nothing():
