@@ -27,6 +27,24 @@ def dot_scores(
     return out
 
 
+def gradient_lengths(objective: LinearObjective, theta: Floats) -> Floats:
+    """Lengths of all training rows' gradients: float64 (n,)."""
+    outer = np.square(objective.row_terms(theta).gradient).sum(axis=1) * np.square(objective.features).sum(axis=1)
+    lengths: Floats = np.sqrt(outer)
+    return lengths
+
+
+def cosine_scores(
+    objective: LinearObjective, theta: Floats, test_features: Floats, outcome_gradients: Floats
+) -> NDArray[np.float32]:
+    """`dot_scores` over the lengths of both gradients: float32 (t, n), between -1 and 1; 0 where one has no length."""
+    scores = dot_scores(objective, theta, test_features, outcome_gradients)
+    mine = np.sqrt(np.square(outcome_gradients).sum(axis=1) * np.square(test_features).sum(axis=1))
+    for lengths in (mine[:, None], gradient_lengths(objective, theta)):
+        scores /= np.where(lengths > 0, lengths, 1.0).astype(np.float32)
+    return scores
+
+
 def blocks(tests: int, rows: int, cells: int = 1 << 19) -> list[slice]:
     """Cut test rows into blocks whose (block, rows) intermediate results hold about `cells` numbers: 4 MB, near caches."""
     size = max(1, cells // max(rows, 1))

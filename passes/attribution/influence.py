@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ from traceprop.passes.attribution.objective import LinearObjective
 
 
 def influence_scores(
-    objective: LinearObjective, theta: Floats, curvature: Curvature, test_gradients: Floats
+    objective: LinearObjective, theta: Floats, curvature: Curvature, test_gradients: Floats, leave_out: bool = False
 ) -> NDArray[np.float32]:
     """Score -grad outcome_t^T H^-1 grad loss_i of test rows and all n training rows: float32 (t, n).
 
@@ -30,8 +32,10 @@ def influence_scores(
         Of the objective's Hessian at theta.
     test_gradients
         float64 (t, k * d): gradients of the outcomes in the parameters, class-major.
+    leave_out
+        With H of the rows that stay instead: one Newton step without row i, which its leverage tells (Pregibon 1981).
     """
-    gradient = objective.row_terms(theta).gradient
+    gradient: Any = _left_out(objective, theta, curvature) if leave_out else objective.row_terms(theta).gradient
     classes = gradient.shape[1]
     out = np.empty((len(test_gradients), len(gradient)), dtype=np.float32)
     for block in blocks(len(test_gradients), len(gradient)):
@@ -47,3 +51,23 @@ def influence_scores(
 def parameter_gradients(features: Floats, logit_gradients: Floats) -> Floats:
     """Gradients in the parameters of functions of one row's logits: float64 (t, k * d), class-major."""
     return (logit_gradients[:, :, None] * features[:, None, :]).reshape(len(features), -1)
+
+
+def _left_out(objective: LinearObjective, theta: Floats, curvature: Curvature) -> Floats:
+    """Logit gradients (n, k) that give, with the inverse of the whole H, what those of the rows give with H less the row's.
+
+    (H - A^T W A)^-1 A^T g = H^-1 A^T (I - W A H^-1 A^T)^-1 g, for a row's features A by classes and its k x k Hessian W.
+    """
+    terms = objective.row_terms(theta)
+    n, classes = terms.gradient.shape
+    d = objective.features.shape[1]
+    spread = np.empty((n, classes, classes))
+    for label in range(classes):
+        columns = np.zeros((classes, d, d))
+        columns[label] = np.eye(d)
+        inverse = curvature.solve(columns.reshape(classes * d, d)).reshape(classes, d, d)
+        for other in range(classes):
+            spread[:, other, label] = ((objective.features @ inverse[other]) * objective.features).sum(axis=1)
+    system = np.eye(classes) - terms.hessian @ spread
+    solved: Any = np.linalg.solve(system, terms.gradient[:, :, None])[:, :, 0]
+    return np.asarray(solved)

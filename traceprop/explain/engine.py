@@ -25,6 +25,8 @@ def attribution_engine(
     through: str | None = None,
     outcome: str = "auto",
     model: Any = None,
+    checkpoints: int | None = None,
+    damping: float | None = None,
 ) -> AttributionEngine:
     """Make an engine that says which training rows made a prediction.
 
@@ -33,7 +35,9 @@ def attribution_engine(
     gradient_store
         A training context's `ctx.gradient_store`.
     estimator
-        "influence": exact Hessian, for linear models; "dot": gradient dot products, for any; "auto": the better one.
+        "influence": exact Hessian for linear models, Gauss-Newton for networks; "newton": the same with the curvature of the
+        rows that stay; "trak": Gauss-Newton of projected gradients; "tracin", "dot", "cosine", "last-layer": gradient dot
+        products, without curvature; "auto": influence, where it can be had. docs/attribution.md says when to use which.
     through
         None or "features": the features are held fixed. "pipeline": what a removed row does to means, scalers, imputers and
         encodings, and so to all rows' features, counts too; the training data, and test rows that are new to the
@@ -43,6 +47,11 @@ def attribution_engine(
         a cross-entropy loss or a classifier, else minus the loss.
     model
         Leave it out: the store knows its model.
+    checkpoints
+        Of networks: over how many moments of training scores are averaged, evenly spread, the last among them; by
+        default at most 5 for "influence", "newton", "trak" and "tracin", 1 for the others.
+    damping
+        Of the Gauss-Newton matrix, in units of the mean diagonal of its dual form; None: found from the data.
 
     Raises
     ------
@@ -58,7 +67,7 @@ def attribution_engine(
         raise ModelError(f"outcome is 'auto', 'margin' or 'loss', not {outcome!r}")
     if model is not None and model is not gradient_store.model:
         raise ModelError("model is not the one whose gradients the store holds; leave it out, or train it in a context")
-    return AttributionEngine(gradient_store, estimator, outcome, pipeline)
+    return AttributionEngine(gradient_store, estimator, outcome, pipeline, checkpoints=checkpoints, damping=damping)
 
 
 class AttributionEngine:
@@ -67,9 +76,11 @@ class AttributionEngine:
     Test rows may be lazy. Scores are in units of the outcome for "influence", and in none for "dot".
     """
 
-    def __init__(self, store: GradientStore, estimator: str, outcome: str, pipeline: bool = False) -> None:
+    def __init__(
+        self, store: GradientStore, estimator: str, outcome: str, pipeline: bool = False, **options: Any
+    ) -> None:
         self.store = store
-        self._estimator = choose_estimator(estimator, store, outcome)
+        self._estimator = choose_estimator(estimator, store, outcome, **options)
         self._pipeline = None
         if pipeline:
             if not isinstance(self._estimator, Influence):

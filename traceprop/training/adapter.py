@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from traceprop.errors import ModelError
+from traceprop.passes.attribution.factors import PlainGradients
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
+from traceprop.training.linearised import Linearised, of_losses
 from traceprop.training.projection import Projection
 
 GRADIENT_BYTES = 1 << 31
@@ -104,6 +107,39 @@ class AbstractGradientAdapter(AbstractAdapter):
     @abstractmethod
     def flattened(self, gradient: Any) -> Floats:
         """Write one gradient in the framework's parameters as a vector."""
+
+    @abstractmethod
+    def frozen(self) -> AbstractGradientAdapter:
+        """Give an adapter of the model as it is now, whatever training makes of the model afterwards."""
+
+    @abstractmethod
+    def parameters(self) -> Floats:
+        """Read the trainable parameters as they are now, as a vector in the order of `flattened`."""
+
+    @property
+    def dimensions(self) -> int | None:
+        """How many dimensions gradients are projected to; None where they are not."""
+        return None if self._projection is None else int(self._projection.dimensions)
+
+    def one_number(self, X: np.ndarray, y: np.ndarray) -> bool:
+        """Tell whether `linearised` knows a number that decides each sample's loss."""
+        return False
+
+    def linearised(self, X: np.ndarray, y: np.ndarray) -> Linearised:
+        """Give the number that decides each sample's loss, with its gradients. Raises ModelError where there is none."""
+        raise ModelError(
+            f"influence in a network needs one number per sample that decides its loss, a margin or a single output, and "
+            f"for a {type(self.model).__name__} none is known; estimator='dot', 'cosine' and 'tracin' need none"
+        )
+
+    def of_losses(self, X: np.ndarray, y: np.ndarray) -> Linearised:
+        """Give the losses themselves with their gradients."""
+        losses, gradients = self.gradients(X, y)
+        return of_losses(losses, [PlainGradients(gradients.astype(np.float32))], [("all",)])
+
+    def by_layers(self, gradient: Any, names: Sequence[tuple[str, ...]]) -> list[Floats]:
+        """Cut one gradient in the framework's parameters as `linearised` and `of_losses` order them."""
+        return [self.project(gradient)]
 
     def project(self, gradient: Any) -> Floats:
         """Flatten, and project where `gradients` does, one gradient: (p,). Raises ModelError for a wrong size."""

@@ -11,6 +11,7 @@ import numpy as np
 from traceprop.errors import ModelError
 from traceprop.tracing.granularity import checked, training_granularity
 from traceprop.training.adapter import AbstractAdapter, AbstractGradientAdapter, AbstractLinearAdapter
+from traceprop.training.checkpoints import Checkpoint, kept
 from traceprop.training.data import check_lengths, plain_array, plain_features
 from traceprop.training.models import adapt
 from traceprop.training.owners import Owners, plain_owners, row_owners
@@ -113,6 +114,8 @@ class TrainingContext:
         self._logged: list[tuple[np.ndarray, np.ndarray]] = []
         self._schedule: list[tuple[float, np.ndarray]] = []
         self._store: GradientStore | None = None
+        self._epochs = 0
+        self._checkpoints: list[Checkpoint] = []
 
     @property
     def model(self) -> Any:
@@ -151,6 +154,21 @@ class TrainingContext:
         for start in range(0, len(X), batch_size):
             rows = order[start : start + batch_size]
             yield *convert(X[rows], y[rows]), rows
+        self._epochs += 1
+        if self.granularity in ("op", "epoch"):
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Keep the model as it is now, for estimators that follow training: a loop without `batches` calls it itself.
+
+        `batches` does so at the end of each pass over the data. Linear models need none.
+        """
+        if isinstance(self.adapter, AbstractGradientAdapter):
+            last = self._checkpoints[-1].adapter if self._checkpoints else None
+            if last is not None and np.array_equal(last.parameters(), self.adapter.parameters()):
+                return
+            self._checkpoints.append(Checkpoint(self.adapter.frozen(), self._epochs, len(self._schedule)))
+            self._checkpoints = kept(self._checkpoints)
 
     def step(self, loss: Any, rows: Any) -> None:
         """Record that an optimizer step was taken on those samples, with that loss; it takes none itself."""
@@ -201,8 +219,9 @@ class TrainingContext:
         if isinstance(self.adapter, AbstractLinearAdapter):
             store.objective, store.theta = self.adapter.objective(X, y), self.adapter.theta()
         else:
-            assert isinstance(self.adapter, AbstractGradientAdapter)
-            _, store.gradients = self.adapter.gradients(X, y)
+            self.adapter.one_number(X, y)  # a loss that fails is told of here, not at the first question
+            self.checkpoint()
+            store.checkpoints = self._checkpoints
         return store
 
     def _logged_store(self) -> GradientStore:
@@ -213,9 +232,7 @@ class TrainingContext:
         np.add.at(total, rows, gradients)
         if self._projection is not None:
             total = self._projection(total)
-        return GradientStore(
-            self._owners(known), gradients=total, granularity=self.granularity, schedule=self._schedule
-        )
+        return GradientStore(self._owners(known), logged=total, granularity=self.granularity, schedule=self._schedule)
 
     def _owners(self, n: int) -> Owners:
         return plain_owners(n, self._source_id) if self._X is None else row_owners(self._X, self._y, n, self._source_id)

@@ -344,6 +344,15 @@ class ParamsAdapter(AbstractGradientAdapter):
     def flattened(self, gradient: Any) -> Floats:
         return _flattened(gradient)
 
+    def parameters(self) -> Floats:
+        return _flattened(_floating(self.model))
+
+    def frozen(self) -> ParamsAdapter:
+        copied = jax.tree_util.tree_map(
+            lambda leaf: np.array(leaf) if isinstance(leaf, np.ndarray) else leaf, self.model
+        )
+        return ParamsAdapter(copied, self._loss, self._projection)
+
 
 def _floating(params: Any) -> list[Any]:
     return [leaf for leaf in jax.tree_util.tree_leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]

@@ -37,11 +37,17 @@ def check_labels(targets: np.ndarray, classes: int) -> None:
         )
 
 
-def check_batch(value: np.ndarray, losses: np.ndarray, outputs: tuple[int, ...], targets: tuple[int, ...]) -> None:
-    """Raise ModelError unless a batch gives the losses of its samples, their mean or their sum."""
-    same = value.size == len(losses) and np.allclose(value.ravel(), losses, rtol=1e-5, atol=1e-8)
+def check_batch(
+    value: np.ndarray, losses: np.ndarray, outputs: tuple[int, ...], targets: tuple[int, ...], largest: float = 1.0
+) -> None:
+    """Raise ModelError unless a batch gives the losses of its samples, their mean or their sum.
+
+    `largest`: of the outputs. A loss that was taken in float32 is a difference of numbers of that size.
+    """
+    near = 1e-8 if value.dtype == np.float64 else 1e-8 + 4 * float(np.finfo(np.float32).eps) * largest
+    same = value.size == len(losses) and np.allclose(value.ravel(), losses, rtol=1e-5, atol=near)
     reduced = value.size == 1 and any(
-        np.allclose(value.ravel()[0], whole, rtol=1e-5, atol=1e-8) for whole in (losses.mean(), losses.sum())
+        np.allclose(value.ravel()[0], whole, rtol=1e-5, atol=near) for whole in (losses.mean(), losses.sum())
     )
     if same or reduced:
         return

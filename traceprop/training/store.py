@@ -13,6 +13,7 @@ from traceprop.passes.attribution.fit import FitCheck, check_fit
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
 from traceprop.training.adapter import AbstractAdapter, AbstractLinearAdapter
+from traceprop.training.checkpoints import Checkpoint
 from traceprop.training.owners import Owners
 
 
@@ -33,8 +34,10 @@ class GradientStore:
         The training data as plain arrays; None with gradients logged by hand.
     objective, theta
         Of a linear model: what its fit minimises, and its parameters (d, k) when the context exited.
-    gradients
-        float64 (n, p), of other models and of gradients logged by hand.
+    logged
+        float64 (n, p): gradients that were logged by hand.
+    checkpoints
+        Of other models: the model at each epoch's end, and last as training left it.
     schedule
         What `ctx.step` recorded: (loss, samples) per optimizer step.
     lazies
@@ -49,7 +52,8 @@ class GradientStore:
     y: np.ndarray | None = None
     objective: LinearObjective | None = None
     theta: Floats | None = None
-    gradients: np.ndarray | None = None
+    logged: np.ndarray | None = None
+    checkpoints: list[Checkpoint] = field(default_factory=list, repr=False)
     granularity: str | None = "epoch"
     schedule: list[tuple[float, np.ndarray]] = field(default_factory=list)
     lazies: tuple[Any, Any] | None = field(default=None, repr=False)
@@ -64,6 +68,19 @@ class GradientStore:
         gone = 0 if self.objective is None else len(self) - self.objective.count
         forgotten = f", {gone} forgotten" if gone else ""
         return f"GradientStore({len(self)} samples{forgotten}, {kind}, sources: {', '.join(self.owners.source_ids)})"
+
+    @cached_property
+    def gradients(self) -> np.ndarray | None:
+        """float64 (n, p), of gradients logged by hand and of models that are not linear, as training left them.
+
+        Taken when first asked for; estimators that do with factors never do. Raises ModelError where they would not fit
+        in memory.
+        """
+        if self.logged is not None or not self.checkpoints:
+            return self.logged
+        assert self.X is not None
+        assert self.y is not None
+        return self.checkpoints[-1].adapter.gradients(self.X, self.y)[1]
 
     @property
     def model(self) -> Any:
@@ -107,7 +124,7 @@ class GradientStore:
         assert adapter is not None
         adapter.model = model
         corrected = replace(
-            self, adapter=adapter, objective=objective, theta=theta, gradients=None, schedule=list(self.schedule)
+            self, adapter=adapter, objective=objective, theta=theta, logged=None, schedule=list(self.schedule)
         )
         return replace(corrected, **changed)
 

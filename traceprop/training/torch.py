@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -21,11 +21,15 @@ from traceprop.training.adapter import (
     with_ones,
 )
 from traceprop.training.data import check_finite
+from traceprop.training.linearised import Linearised, of_losses, of_margins
 from traceprop.training.loss import check_labels, cross_entropy_of
 from traceprop.training.projection import Projection
+from traceprop.training.torch_factors import Captured, Outcome, captured
 from traceprop.training.torch_loss import SingleLoss, find_single_loss
 
 CHUNK = 64
+ASKED = 1024
+"""Samples on which a loss is tried for what it is."""
 
 
 def adapt_module(module: nn.Module, loss: Any, l2: float, projection: Projection | None) -> AbstractAdapter:
@@ -190,7 +194,7 @@ class LinearModuleAdapter(AbstractLinearAdapter):
 
 
 class ModuleAdapter(AbstractGradientAdapter):
-    """Any other module: gradients of each sample's loss in all trainable parameters, in float64."""
+    """Any other module: gradients of each sample's loss in all trainable parameters."""
 
     def __init__(self, module: nn.Module, loss: Callable[..., Any], projection: Projection | None) -> None:
         super().__init__(projection)
@@ -198,6 +202,7 @@ class ModuleAdapter(AbstractGradientAdapter):
         self._loss = loss
         self._single: SingleLoss | None = None
         self._copy: nn.Module | None = None
+        self._outputs = 0
 
     def check(self) -> None:
         return
@@ -207,21 +212,28 @@ class ModuleAdapter(AbstractGradientAdapter):
         """How many trainable parameters there are."""
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
-    def gradients(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, Floats]:
-        """Per-sample losses (m,) and gradients (m, p), projected where asked for, one chunk of samples at a time."""
-        self.check_room(len(X))
-        inputs = torch.from_numpy(np.ascontiguousarray(X)).double()
-        if self._single is None:
+    def frozen(self) -> ModuleAdapter:
+        return ModuleAdapter(deepcopy(self.model), self._loss, self._projection)
+
+    def _found_loss(self, X: np.ndarray, y: np.ndarray) -> tuple[nn.Module, SingleLoss]:
+        """Find the loss of single samples, once; and the module as it was then, in float64 and evaluation mode."""
+        if self._single is None or self._copy is None:
             self._copy = double(self.model)
             check_finite(np.concatenate([p.detach().numpy().ravel() for p in self._copy.parameters()]), "the weights")
             with torch.no_grad():
-                outputs = self._copy(inputs)
-            self._single = find_single_loss(lambda out: out, self._loss, outputs.numpy(), y)
-            targets = self._single.targets(y)
+                outputs = torch.cat([self._copy(part) for part in inputs_of(self._copy, X[:ASKED]).split(CHUNK)])
+            self._single = find_single_loss(lambda out: out, self._loss, outputs.numpy(), y[:ASKED])
+            targets = self._single.targets(y[:ASKED])
             if outputs.ndim == 2:
                 self.cross_entropy = cross_entropy_of(self._single.many, outputs.numpy(), targets) is not None
-        assert self._copy is not None
-        copy, single = self._copy, self._single
+            self._outputs = int(np.prod(outputs.shape[1:]))
+        return self._copy, self._single
+
+    def gradients(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, Floats]:
+        """Per-sample losses (m,) and gradients (m, p), projected where asked for, one chunk of samples at a time."""
+        self.check_room(len(X))
+        copy, single = self._found_loss(X, y)
+        inputs = inputs_of(copy, X)
         frozen = {name: p.detach() for name, p in copy.named_parameters() if not p.requires_grad}
         frozen |= {name: b.detach() for name, b in copy.named_buffers()}
         trained = {name: p.detach() for name, p in copy.named_parameters() if p.requires_grad}
@@ -245,12 +257,88 @@ class ModuleAdapter(AbstractGradientAdapter):
             losses.append(loss.numpy())
         return np.concatenate(losses), np.concatenate(rows)
 
+    def parameters(self) -> Floats:
+        return _flattened([p for p in self.model.parameters() if p.requires_grad], self.model)
+
+    def one_number(self, X: np.ndarray, y: np.ndarray) -> bool:
+        self._found_loss(X, y)
+        return self.cross_entropy or self._outputs == 1
+
+    def linearised(self, X: np.ndarray, y: np.ndarray) -> Linearised:
+        _, single = self._found_loss(X, y)
+        targets = single.targets(y)
+        if self.cross_entropy:
+            classes = max(2, self._outputs)
+            check_labels(targets, classes)
+            found = self._captured(X, targets, margins)
+            return of_margins(found.values, found.layers, found.names)
+        if self._outputs != 1:
+            return super().linearised(X, y)
+        found = self._captured(X, targets, lambda out, _: out.reshape(len(out)))
+        loss = TorchLoss(single)
+
+        def losses(values: Floats) -> Floats:
+            return loss.terms(values[:, None], targets).loss
+
+        terms = loss.terms(found.values[:, None], targets)
+        return Linearised(
+            "output",
+            found.values,
+            found.layers,
+            found.names,
+            terms.loss,
+            terms.gradient[:, 0],
+            terms.hessian[:, 0, 0],
+            losses,
+        )
+
+    def of_losses(self, X: np.ndarray, y: np.ndarray) -> Linearised:
+        _, single = self._found_loss(X, y)
+        one_by_one = torch.func.vmap(lambda out, target: single.of_output(out[None], target[None]))
+        found = self._captured(X, single.targets(y), lambda out, target: one_by_one(out.double(), target))
+        return of_losses(found.values, found.layers, found.names)
+
+    def _captured(self, X: np.ndarray, targets: np.ndarray, outcome: Outcome) -> Captured:
+        module = deepcopy(self.model).eval().cpu()
+        return captured(module, inputs_of(module, X), torch.from_numpy(np.ascontiguousarray(targets)), outcome)
+
     def flattened(self, gradient: Any) -> Floats:
         return _flattened(gradient, self.model)
+
+    def by_layers(self, gradient: Any, names: Sequence[tuple[str, ...]]) -> list[Floats]:
+        vector = self.flattened(gradient)
+        if len(vector) != self.size:
+            raise ModelError(f"the gradient has {len(vector)} numbers, but the model has {self.size} parameters")
+        trained = {name: p.numel() for name, p in self.model.named_parameters() if p.requires_grad}
+        parts = dict(zip(trained, np.split(vector, np.cumsum(list(trained.values()))[:-1]), strict=True))
+        return [np.concatenate([parts[name] for name in layer]) for layer in names]
 
     def tensors(self, X: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Give a batch as tensors of the model's dtype."""
         return _tensors(self.model, X, y)
+
+
+def margins(out: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Give log p_y / (1 - p_y) of logits (b, k) or, of one logit per sample, (b, 1): (b,)."""
+    if out[0].numel() == 1:
+        return out.reshape(len(out)) * (2.0 * targets.reshape(len(out)) - 1.0)
+    at = targets.reshape(len(out), 1).long()
+    others = out.scatter(1, at, float("-inf"))
+    return out.gather(1, at)[:, 0] - torch.logsumexp(others, dim=1)
+
+
+def inputs_of(module: nn.Module, X: np.ndarray) -> torch.Tensor:
+    """Give features as the module takes them: in its own dtype, or as the integers that they are (ids of an embedding)."""
+    own = torch.from_numpy(np.ascontiguousarray(X))
+    if X.dtype.kind in "iu":
+        try:
+            with torch.no_grad():
+                module(own[:1].long())
+        except (RuntimeError, ValueError, TypeError):
+            pass
+        else:
+            return own.long()
+    return own.to(next(module.parameters()).dtype)
 
 
 class TorchLoss:

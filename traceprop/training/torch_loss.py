@@ -78,7 +78,7 @@ def find_single_loss(
             except (RuntimeError, ValueError, TypeError, IndexError) as error:
                 first = first or error
                 continue
-            check_batch(value, losses, some.shape, targets[:PROBED].shape)
+            check_batch(value, losses, some.shape, targets[:PROBED].shape, float(np.abs(some).max(initial=0.0)))
             return single
     raise ModelError(
         f"loss(model(x), y) fails on a single sample, with outputs of shape (1, {', '.join(map(str, some.shape[1:]))}) "

@@ -1,0 +1,85 @@
+"""How much a Gauss-Newton matrix is damped: found from the data, never from models that were retrained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from traceprop.passes.attribution.losses import Floats
+
+LEAST, MOST = 0.03, 3.0
+"""What is tried, in units of the mean diagonal of M. Under more, training samples hardly bear on one another."""
+_TRIED = 25
+_USUAL = 1.0 / 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Of M: eigenvalues (k,), eigenvectors (n, k), and what they leave of the diagonal (n,)."""
+
+    values: Floats
+    vectors: Floats
+    rest: Floats
+
+    def leverages(self, level: float) -> Floats:
+        """The diagonal of M (M + level)^-1: float64 (n,), below 1."""
+        kept = self.vectors**2 @ (self.values / (self.values + level))
+        return np.minimum(kept + self.rest / (self.rest + level), 1.0 - 1e-6)
+
+    def residuals(self, level: float, target: Floats) -> Floats:
+        """What a ridge fit of `target` (n,) leaves of it."""
+        left: Floats = target - self.vectors @ ((self.values / (self.values + level)) * (self.vectors.T @ target))
+        return left
+
+
+@dataclass(frozen=True)
+class Damping:
+    """`strength`, in units of the mean diagonal of M, and how it was found, in a few words."""
+
+    strength: float
+    how: str
+
+
+def by_held_out_loss(
+    spectrum: Spectrum,
+    mean: float,
+    curvature: Floats,
+    residual: Floats,
+    moved_loss: Callable[[Floats], float],
+    held_out_loss: float,
+) -> Damping:
+    """The damping under which a training sample that is left out has the loss of samples that training never saw.
+
+    A network fits every training sample until no loss is left. What the loss would be had a sample been left out, the
+    leverages say (as in PRESS; Allen 1974): the less damping, the more. How large it is in truth, held-out samples show.
+
+    Parameters
+    ----------
+    moved_loss
+        The mean loss of the training samples, were their f moved by so much: float64 (n,) to a number.
+    """
+    strengths = np.geomspace(LEAST, MOST, _TRIED)
+    found = []
+    for strength in strengths:
+        leverage = spectrum.leverages(strength * mean)
+        found.append(moved_loss(leverage / (1.0 - leverage) * residual / curvature))
+    away = np.abs(np.log(np.maximum(found, 1e-12)) - np.log(max(held_out_loss, 1e-12)))
+    return Damping(
+        float(strengths[int(away.argmin())]),
+        "a training row that is left out then has the loss of test rows, which training never saw",
+    )
+
+
+def by_left_out_residuals(spectrum: Spectrum, mean: float, residual: Floats) -> Damping:
+    """The damping of the least squared residual of samples left out (PRESS; Allen 1974), where nothing is held out.
+
+    Never less than a third of the mean: a network that fits every sample makes less damping look better than it is.
+    """
+    strengths = np.geomspace(_USUAL, MOST, _TRIED)
+    press = []
+    for strength in strengths:
+        level = strength * mean
+        press.append(float(np.square(spectrum.residuals(level, residual) / (1.0 - spectrum.leverages(level))).mean()))
+    return Damping(float(strengths[int(np.argmin(press))]), "by the least residual of training rows that are left out")

@@ -1,0 +1,82 @@
+"""Which estimator answers to a name, for what a store holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traceprop.errors import ModelError
+from traceprop.explain.estimators.base import AbstractEstimator
+from traceprop.explain.estimators.linear import LARGEST_HESSIAN, Cosine, Dot, Influence, Newton
+from traceprop.explain.estimators.logged import LoggedCosine, LoggedDot
+from traceprop.explain.estimators.network import (
+    LARGEST_KERNEL,
+    AbstractNetworkEstimator,
+    GaussNewtonInfluence,
+    GaussNewtonNewton,
+    LastLayer,
+    NetworkCosine,
+    NetworkDot,
+    TracIn,
+    Trak,
+)
+from traceprop.training.store import GradientStore
+
+_Class = type[AbstractEstimator]
+
+
+def _table(*classes: Any) -> dict[str, Any]:
+    return {found.name: found for found in classes}
+
+
+LINEAR = _table(Influence, Newton, Dot, Cosine)
+NETWORK = _table(GaussNewtonInfluence, GaussNewtonNewton, Trak, TracIn, NetworkDot, NetworkCosine, LastLayer)
+LOGGED = _table(LoggedDot, LoggedCosine)
+
+
+def estimator(
+    name: str, store: GradientStore, outcome: str, checkpoints: int | None = None, damping: float | None = None
+) -> AbstractEstimator:
+    """Choose the estimator called `name` for a store; "auto": influence, and where it cannot be had the best that can.
+
+    Raises
+    ------
+    ModelError
+        There is no such estimator, it cannot work with what the store holds, or it has no such option.
+    """
+    table, holds = _for(store)
+    name = _best(store) if name == "auto" else name
+    if name not in table:
+        everywhere = {**LINEAR, **NETWORK}
+        what = f"is not for {holds}" if name in everywhere else "is unknown"
+        raise ModelError(f"estimator={name!r} {what}; there are 'auto', {', '.join(map(repr, table))}")
+    chosen = table[name]
+    options: dict[str, Any] = {}
+    if checkpoints is not None:
+        if not issubclass(chosen, AbstractNetworkEstimator):
+            raise ModelError(f"checkpoints= is for networks; estimator={name!r} of {holds} has none")
+        if checkpoints < 1:
+            raise ModelError(f"checkpoints is at least 1, not {checkpoints}")
+        options["checkpoints"] = checkpoints
+    if damping is not None:
+        if not issubclass(chosen, GaussNewtonInfluence):
+            raise ModelError(f"damping= is for the Gauss-Newton estimators of networks, not for {name!r} of {holds}")
+        if not damping > 0:
+            raise ModelError(f"damping is above 0, not {damping!r}")
+        options["damping"] = damping
+    return chosen(store, outcome, **options)
+
+
+def _for(store: GradientStore) -> tuple[dict[str, _Class], str]:
+    if store.objective is not None:
+        return LINEAR, "a linear model"
+    if store.checkpoints:
+        return NETWORK, f"a {type(store.model).__name__}"
+    return LOGGED, "gradients logged by hand"
+
+
+def _best(store: GradientStore) -> str:
+    if store.objective is not None:
+        return "influence" if store.objective.size <= LARGEST_HESSIAN else "dot"
+    if not store.checkpoints or not store.checkpoints[-1].adapter.one_number(store.X, store.y):
+        return "dot"
+    return "influence" if len(store) <= LARGEST_KERNEL else "trak"

@@ -1,0 +1,331 @@
+"""Estimators for networks: by gradients of every sample, as factors, at one checkpoint of training or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from traceprop.errors import ModelError
+from traceprop.explain.estimators.base import AbstractEstimator, Found, subset_effects
+from traceprop.passes.attribution.damping import Damping, by_held_out_loss, by_left_out_residuals
+from traceprop.passes.attribution.factors import DenseFactors, LayerFactors, kernel, products, projected, squares
+from traceprop.passes.attribution.gauss_newton import AbstractGaussNewton, DualGaussNewton, PrimalGaussNewton
+from traceprop.training.adapter import AbstractGradientAdapter
+from traceprop.training.checkpoints import Checkpoint, spread
+from traceprop.training.linearised import Linearised
+from traceprop.training.store import GradientStore
+
+CHECKPOINTS = 5
+LARGEST_KERNEL = 25_000
+"""Training samples whose kernel (float32, 2.5 GB) and its factor are kept in memory."""
+HELD_OUT = 50
+"""Test rows that say how large losses are on samples that training never saw; fewer say too little."""
+DIMENSIONS = 2_048
+
+
+class AbstractNetworkEstimator(AbstractEstimator):
+    """Scores averaged over checkpoints of one training run (Pruthi et al. 2020), or of the model that it left."""
+
+    several = True
+
+    def __init__(self, store: GradientStore, outcome: str, checkpoints: int | None = None) -> None:
+        super().__init__(store, outcome)
+        asked = checkpoints if checkpoints is not None else CHECKPOINTS if self.several else 1
+        self.checkpoints = spread(store.checkpoints, asked)
+        self._trained: dict[Checkpoint, Linearised] = {}
+
+    def training(self, checkpoint: Checkpoint) -> Linearised:
+        """The training samples at a checkpoint; those of the last one asked for are kept."""
+        if checkpoint not in self._trained:
+            assert self.store.X is not None
+            assert self.store.y is not None
+            self._trained = {checkpoint: self.seen(checkpoint.adapter, self.store.X, self.store.y)}
+        return self._trained[checkpoint]
+
+    def seen(self, adapter: AbstractGradientAdapter, X: np.ndarray, y: np.ndarray) -> Linearised:
+        """Samples as this estimator looks at them."""
+        return adapter.linearised(X, y)
+
+    def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
+        total = np.zeros((len(X), len(self.store)), dtype=np.float32)
+        for checkpoint in self.checkpoints:
+            total += self.at(checkpoint, X, y)
+        total /= len(self.checkpoints)
+        return total, "estimated", self.why
+
+    def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
+        return subset_effects(self.scores(X, y)[0], subsets), "estimated", self.why
+
+    def of_gradient(self, gradient: Any) -> Found:
+        total = np.zeros(len(self.store), dtype=np.float32)
+        for checkpoint in self.checkpoints:
+            train = self.training(checkpoint)
+            total += self.of_products(checkpoint, self._products(checkpoint, train, gradient))
+        return total / np.float32(len(self.checkpoints)), "estimated", self.why
+
+    def _products(self, checkpoint: Checkpoint, train: Linearised, gradient: Any) -> np.ndarray:
+        parts = checkpoint.adapter.by_layers(gradient, train.names)
+        return products(train.layers, parts, len(train))
+
+    def in_outcome(self, scores: np.ndarray, tests: Linearised) -> np.ndarray:
+        """Scores for the tests' numbers, as scores for the outcome that was asked for: margins, or minus losses."""
+        if self.outcome(tests.kind == "margin") == "margin":
+            return scores
+        return scores * -tests.slopes[:, None].astype(np.float32)
+
+    def at(self, checkpoint: Checkpoint, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Scores at one checkpoint: float32 (t, n)."""
+        raise NotImplementedError
+
+    def of_products(self, checkpoint: Checkpoint, found: np.ndarray) -> np.ndarray:
+        """Scores for minus a test loss at one checkpoint, by the products of its gradient with the samples': (n,)."""
+        raise NotImplementedError
+
+    @property
+    def why(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def _where(self) -> str:
+        many = len(self.checkpoints)
+        return "at the trained parameters" if many == 1 else f"averaged over {many} checkpoints of the training run"
+
+
+class NetworkDot(AbstractNetworkEstimator):
+    """Dot products of loss gradients: what gradient descent on a sample would do (TracIn at one checkpoint)."""
+
+    name = "dot"
+    several = False
+
+    def seen(self, adapter: AbstractGradientAdapter, X: np.ndarray, y: np.ndarray) -> Linearised:
+        """By margins where there are some: the loss's gradient is a multiple of theirs, and the outcome's too."""
+        try:
+            return adapter.linearised(X, y)
+        except ModelError:
+            return adapter.of_losses(X, y)
+
+    def at(self, checkpoint: Checkpoint, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        train, tests = self.training(checkpoint), self.seen(checkpoint.adapter, X, y)
+        rows, others = self.part(tests.layers), self.part(train.layers)
+        found = self.lengthless(kernel(rows, others, len(tests), len(train)), rows, others)
+        return self.in_outcome(found * -self.weights(train), tests)
+
+    def of_products(self, checkpoint: Checkpoint, found: np.ndarray) -> np.ndarray:
+        return found * self.weights(self.training(checkpoint))
+
+    def weights(self, train: Linearised) -> np.ndarray:
+        """What turns gradients of the training samples' numbers into those of their losses."""
+        return train.slopes.astype(np.float32)
+
+    def part(self, layers: Sequence[LayerFactors]) -> Sequence[LayerFactors]:
+        """The layers that count."""
+        return layers
+
+    def lengthless(self, found: np.ndarray, tests: Sequence[LayerFactors], train: Sequence[LayerFactors]) -> np.ndarray:
+        """What is made of dot products (t, n)."""
+        return found
+
+    @property
+    def why(self) -> str:
+        return f"gradient dot products {self._where} ignore curvature: their order means something, their size does not"
+
+
+class TracIn(NetworkDot):
+    """`dot`, averaged over checkpoints (Pruthi et al. 2020, "Estimating training data influence by tracing gradient descent")."""
+
+    name = "tracin"
+    several = True
+
+
+class NetworkCosine(NetworkDot):
+    """Cosines between loss gradients: which samples pull the same way, however hard."""
+
+    name = "cosine"
+
+    def weights(self, train: Linearised) -> np.ndarray:
+        return np.sign(train.slopes).astype(np.float32)
+
+    def lengthless(self, found: np.ndarray, tests: Sequence[LayerFactors], train: Sequence[LayerFactors]) -> np.ndarray:
+        for lengths in (squares(tests, len(found))[:, None], squares(train, found.shape[1])):
+            found = found / np.sqrt(np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+        return found
+
+    def in_outcome(self, scores: np.ndarray, tests: Linearised) -> np.ndarray:
+        return scores if tests.kind == "margin" else scores * -np.sign(tests.slopes)[:, None].astype(np.float32)
+
+    def of_gradient(self, gradient: Any) -> Found:
+        scores, verdict, why = super().of_gradient(gradient)
+        length = np.linalg.norm(self.checkpoints[-1].adapter.flattened(gradient))
+        return scores / np.float32(length or 1.0), verdict, why
+
+    def of_products(self, checkpoint: Checkpoint, found: np.ndarray) -> np.ndarray:
+        train = self.training(checkpoint)
+        lengths = np.sqrt(squares(train.layers, len(train)))
+        return (found / np.where(lengths > 0, lengths, 1.0) * self.weights(train)).astype(np.float32)
+
+    @property
+    def why(self) -> str:
+        return f"cosines between gradients {self._where} ignore curvature and size: only their order means something"
+
+
+class LastLayer(NetworkDot):
+    """`dot` of the gradients in the last dense layer alone."""
+
+    name = "last-layer"
+
+    def part(self, layers: Sequence[LayerFactors]) -> Sequence[LayerFactors]:
+        dense = [layer for layer in layers if isinstance(layer, DenseFactors) and layer.inputs.shape[1] == 1]
+        if not dense:
+            raise ModelError("estimator='last-layer' needs a dense layer whose inputs are one row per sample")
+        return dense[-1:]
+
+    def of_products(self, checkpoint: Checkpoint, found: np.ndarray) -> np.ndarray:
+        raise ModelError("estimator='last-layer' takes test rows (engine.scores, engine.explain), not a whole gradient")
+
+
+class GaussNewtonInfluence(AbstractNetworkEstimator):
+    """Influence by the damped Gauss-Newton matrix, in dual form: of all parameters, without a gradient being formed."""
+
+    name = "influence"
+
+    def __init__(
+        self, store: GradientStore, outcome: str, checkpoints: int | None = None, damping: float | None = None
+    ) -> None:
+        super().__init__(store, outcome, checkpoints)
+        self._given = None if damping is None else Damping(float(damping), "as given")
+        self._made: dict[Checkpoint, AbstractGaussNewton] = {}
+        self._damping: dict[Checkpoint, Damping] = {}
+        self._held_out = False
+        self._check_size()
+
+    def _check_size(self) -> None:
+        if len(self.store) > LARGEST_KERNEL:
+            raise ModelError(
+                f"the kernel of {len(self.store):,} training rows takes more memory than is sensible; "
+                "estimator='trak' projects the gradients instead"
+            )
+
+    def at(self, checkpoint: Checkpoint, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+        train, tests = self.training(checkpoint), checkpoint.adapter.linearised(X, y)
+        _check_curved(train)
+        solver = self._solver(checkpoint, train, self._unseen_loss(X, tests))
+        return self.in_outcome(self.answer(solver, self.asked(tests, train)), tests)
+
+    def answer(self, solver: AbstractGaussNewton, asked: np.ndarray) -> np.ndarray:
+        return solver.scores(asked)
+
+    def of_products(self, checkpoint: Checkpoint, found: np.ndarray) -> np.ndarray:
+        train = self.training(checkpoint)
+        _check_curved(train)
+        return -self.answer(self._solver(checkpoint, train, None), found[None])[0]
+
+    def made(self, train: Linearised) -> AbstractGaussNewton:
+        """The Gauss-Newton matrix of the training samples."""
+        whole = kernel(train.layers, train.layers, len(train), len(train))
+        return DualGaussNewton(whole, train.roots, train.residuals)
+
+    def asked(self, tests: Linearised, train: Linearised) -> np.ndarray:
+        """Test samples as the matrix is asked about them."""
+        return kernel(tests.layers, train.layers, len(tests), len(train))
+
+    def _solver(self, checkpoint: Checkpoint, train: Linearised, unseen: float | None) -> AbstractGaussNewton:
+        if checkpoint not in self._made:
+            if len(self.checkpoints) > 1 and not self._affordable():
+                self._made.clear()
+            self._made[checkpoint] = self.made(train)
+        solver = self._made[checkpoint]
+        known = self._damping.get(checkpoint)
+        if known is None or (unseen is not None and not self._held_out):
+            self._damping[checkpoint] = self._given or _found_damping(solver, train, unseen)
+        solver.damp(self._damping[checkpoint].strength)
+        return solver
+
+    def _affordable(self) -> bool:
+        return 8 * len(self.store) ** 2 * len(self.checkpoints) <= 2 << 30
+
+    def _unseen_loss(self, X: np.ndarray, tests: Linearised) -> float | None:
+        """The mean loss of the test rows that are no training rows, where they are enough."""
+        assert self.store.X is not None
+        unseen = ~_among(X, self.store.X)
+        return float(tests.losses[unseen].mean()) if unseen.sum() >= HELD_OUT else None
+
+    def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
+        found = super().scores(X, y)
+        self._held_out = self._held_out or len(X) >= HELD_OUT
+        return found
+
+    @property
+    def why(self) -> str:
+        strengths = [f"{damping.strength:.2g}" for damping in self._damping.values()]
+        how = next(iter(self._damping.values())).how if self._damping else ""
+        return (
+            f"one Gauss-Newton step {self._where}, of a network that no minimum is known of; damping "
+            f"{', '.join(strengths)} of the mean diagonal: {how}"
+        )
+
+
+class GaussNewtonNewton(GaussNewtonInfluence):
+    """`influence` with the matrix of the samples that stay: leverages corrected, and for a set its own (`effect`)."""
+
+    name = "newton"
+
+    def answer(self, solver: AbstractGaussNewton, asked: np.ndarray) -> np.ndarray:
+        return solver.scores_left_out(asked)
+
+    def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
+        total = np.zeros((len(subsets), len(X)), dtype=np.float32)
+        for checkpoint in self.checkpoints:
+            train, tests = self.training(checkpoint), checkpoint.adapter.linearised(X, y)
+            _check_curved(train)
+            solver = self._solver(checkpoint, train, self._unseen_loss(X, tests))
+            total += self.in_outcome(solver.effects(self.asked(tests, train), subsets).T, tests).T
+        return total / np.float32(len(self.checkpoints)), "estimated", self.why
+
+
+class Trak(GaussNewtonInfluence):
+    """The same of projected gradients, for training sets whose kernel is too large (Park et al. 2023, "TRAK")."""
+
+    name = "trak"
+
+    def _check_size(self) -> None:
+        return
+
+    def made(self, train: Linearised) -> AbstractGaussNewton:
+        return PrimalGaussNewton(self._projected(train), train.roots, train.residuals)
+
+    def asked(self, tests: Linearised, train: Linearised) -> np.ndarray:
+        return self._projected(tests)
+
+    def _projected(self, samples: Linearised) -> np.ndarray:
+        wanted = self.checkpoints[-1].adapter.dimensions or DIMENSIONS
+        return projected(samples.layers, len(samples), min(wanted, sum(layer.size for layer in samples.layers)))
+
+    def of_gradient(self, gradient: Any) -> Found:
+        raise ModelError("estimator='trak' takes test rows (engine.scores, engine.explain), not a whole gradient")
+
+
+def _found_damping(solver: AbstractGaussNewton, train: Linearised, unseen: float | None) -> Damping:
+    spectrum = solver.spectrum()
+    if unseen is None:
+        return by_left_out_residuals(spectrum, solver.mean, train.residuals)
+    moved: Callable[[np.ndarray], float] = lambda by: float(train.loss_at(train.values + by).mean())  # noqa: E731
+    return by_held_out_loss(spectrum, solver.mean, train.roots, train.residuals, moved, unseen)
+
+
+def _check_curved(train: Linearised) -> None:
+    """Raise ModelError for a loss that is not curved: there is no Gauss-Newton matrix of it."""
+    if not (train.curvatures > 0).any() or (train.curvatures < 0).any():
+        raise ModelError(
+            "the loss has no curvature in the model's output, or a negative one, so that there is no Gauss-Newton matrix; "
+            "estimator='dot' and 'tracin' need none"
+        )
+
+
+def _among(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which rows stand among others, number for number: bool (t,)."""
+    if rows.shape[1:] != others.shape[1:]:
+        return np.zeros(len(rows), dtype=bool)
+    known = {row.tobytes() for row in np.ascontiguousarray(others)}
+    return np.array([row.tobytes() in known for row in np.ascontiguousarray(rows, dtype=others.dtype)], dtype=bool)
