@@ -64,7 +64,9 @@ class FreeRows(AbstractPass):
 
 
 def _with_rows(type: Type, rows: Expr) -> Type:
-    return TableType(type.fields, rows) if isinstance(type, TableType) else ArrayType(type.dtype, (rows, *type.dims[1:]))
+    return (
+        TableType(type.fields, rows) if isinstance(type, TableType) else ArrayType(type.dtype, (rows, *type.dims[1:]))
+    )
 
 
 def _check_slice(op: Op, replaced: Mapping[Value, Value]) -> None:

@@ -267,3 +267,40 @@ def test_a_fitted_pipeline_on_its_own_rows_and_on_others_of_that_name():
         centred(tp.from_dataframe(frame * 2, "loans"))
     view = tp.provenance(centred(tp.from_dataframe(frame * 2, "new loans")))
     assert {name: rows.tolist() for name, rows in view.rows(0, "any").items()} == {"new loans": [0], "loans": [0, 1]}
+
+
+def test_a_chain_goes_on_from_a_store(tmp_path):
+    """Three programs; what the second and third know of those before is what a store kept, and the files are gone."""
+    rows = "".join(f"{i},{(i * 7) % 10}\n" for i in range(10))
+    (tmp_path / "loans.csv").write_text("id,a\n" + rows)
+    store = tp.stores.SQLiteStore(tmp_path / "runs.db")
+    kept = tp.trace(lambda t: t.filter(t["a"] > 2).sort("a"))(tp.read_csv(tmp_path / "loans.csv", key="id"))
+    store.save(kept, "kept")
+    kept.compute().select("a", "id").write_csv(tmp_path / "kept.csv")
+
+    second = tp.read_csv(tmp_path / "kept.csv", lineage=store.load("kept"))
+    centred = tp.trace(lambda t: t["a"] - t["a"].mean())(second)
+    store.save(centred, "centred")
+    np.save(tmp_path / "centred.npy", np.asarray(centred))
+
+    third = tp.from_numpy(np.load(tmp_path / "centred.npy"), "centred", lineage=store.load("centred"))
+    chained = tp.provenance(tp.trace(lambda x: x[::-1])(third))
+    whole = tp.provenance(tp.trace(lambda x: x[::-1])(centred))
+    (tmp_path / "kept.csv").unlink()
+    assert chained.sources() == whole.sources() == ["loans"]
+    for kind in KINDS:
+        for i in (0, 3, slice(None)):
+            assert_equal(chained.rows(i, kind), whole.rows(i, kind))
+        for row in range(10):
+            np.testing.assert_array_equal(
+                chained.affected_rows("loans", row, kind), whole.affected_rows("loans", row, kind)
+            )
+    assert chained.locate(slice(None)) == whole.locate(slice(None))
+    assert_equal(chained.keys(slice(None)), whole.keys(slice(None)))
+    np.testing.assert_array_equal(
+        chained.affected_rows("loans", where="a = 9"), whole.affected_rows("loans", where="a = 9")
+    )
+    (tmp_path / "loans.csv").unlink()
+    assert_equal(chained.rows(0), whole.rows(0))
+    with pytest.raises(LineageError, match=r"loans\.csv"):
+        store.load("centred").affected_rows("loans", where="a = 9")

@@ -39,7 +39,11 @@ class Scan:
 
     def line(self, row: int) -> int:
         """The 1-based line on which a row begins."""
-        return int(np.searchsorted(self.newlines, self.starts[row])) + 1
+        return _line_of(self.newlines, self.starts[row])
+
+    def lines(self, rows: np.ndarray) -> np.ndarray:
+        """The 1-based lines on which rows begin: int64, one per row."""
+        return np.searchsorted(self.newlines, self.starts[rows]).astype(np.int64) + 1
 
     def text(self, row: int) -> str:
         """The row as it stands in the file."""

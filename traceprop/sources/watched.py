@@ -74,6 +74,7 @@ class WatchedCsv(WatchedFile):
         self.na_values = list(na_values)
         self.key = key
         self.keys = keys
+        self._cells: tuple[Scan, pl.Series] | None = None
 
     def _content(self) -> bytes:
         return without_bom(super()._content())
@@ -90,12 +91,14 @@ class WatchedCsv(WatchedFile):
         now = self.now()
         rows = np.asarray(rows, dtype=np.int64)
         positions = rows if now.change is None else self._by_key(source_id, rows, now)
-        found = now.scan
+        if now.scan is None:
+            return [Location(source_id, self.path, row, None, None) for row in rows.tolist()]
+        lines = now.scan.lines(np.maximum(positions, 0)) if now.scan.n_rows else np.zeros(len(rows), dtype=np.int64)
         return [
-            Location(source_id, self.path, int(row), found.line(at), found.text(at))
-            if found is not None and at >= 0
-            else Location(source_id, self.path, int(row), None, None)
-            for row, at in zip(rows, positions, strict=True)
+            Location(source_id, self.path, row, line, now.scan.text(at))
+            if at >= 0
+            else Location(source_id, self.path, row, None, None)
+            for row, at, line in zip(rows.tolist(), positions.tolist(), lines.tolist(), strict=True)
         ]
 
     def _by_key(self, source_id: str, rows: np.ndarray, now: Now) -> np.ndarray:
@@ -104,7 +107,9 @@ class WatchedCsv(WatchedFile):
             advice = "" if self.key is not None or now.scan is None else " (with key= they would be found by their key)"
             _warn(f"{now.change}: no line is shown for the rows of {source_id!r}{advice}")
             return lost
-        found = found_by_key(self.keys()[rows], now.scan.strings(self.na_values).get_column(self.key))
+        if self._cells is None or self._cells[0] is not now.scan:
+            self._cells = (now.scan, now.scan.strings(self.na_values).get_column(self.key))
+        found = found_by_key(self.keys()[rows], self._cells[1])
         gone = int((found < 0).sum())
         missing = f"; {gone} of {len(rows)} are there no more" if gone else ""
         _warn(f"{now.change}: the rows of {source_id!r} are found by {self.key!r}, on the lines of now{missing}")
