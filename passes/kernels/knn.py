@@ -26,7 +26,7 @@ try:
 except ImportError:
     _knn_shapley = None
 
-_ROWS = 16  # validation points that a thread takes at a time
+_ROWS = 4  # validation points that a thread takes at a time
 MOST_VOTES = 255  # a weight of eight bits
 LARGEST_K = 64  # beyond, counts of subsets of a million points leave float64
 

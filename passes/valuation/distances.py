@@ -32,7 +32,7 @@ class AbstractDistances(ABC):
 
     def blocks(self, block: int | None = None) -> Iterator[slice]:
         """Cut the validation points into blocks of `block`, or of what fits a fixed amount of memory."""
-        size = block or max(1, BLOCK_BYTES // max(1, 8 * self.n))
+        size = block or max(8, BLOCK_BYTES // max(1, 8 * self.n))
         for start in range(0, self.m, size):
             yield slice(start, min(start + size, self.m))
 

@@ -250,6 +250,38 @@ def test_functions_of_names_and_of_weights(arrays, store):
     assert of_store.by_source() == pytest.approx({"north": 60, "south": 80})
 
 
+def test_a_traced_function_is_run_as_the_store_knows_it(arrays):
+    from sklearn.linear_model import LogisticRegression
+
+    X = scaled(**arrays)[:, :1]
+    y = np.arange(24) % 2
+    with tp.training_context(LogisticRegression().fit(np.asarray(X), y), X, y) as ctx:
+        pass
+    for pipeline in (scaled, tp.reweight(scaled)):
+        result = tp.data_valuation(ctx.gradient_store, method="source-shapley", pipeline=pipeline, utility=len)
+        assert result.by_source() == pytest.approx({"a": 8, "b": 5, "c": 11})
+
+
+def test_many_sources_are_estimated(arrays):
+    names = [f"s{i}" for i in range(14)]
+    weight = dict(zip(names, np.linspace(-1, 2, 14), strict=True))
+    game = {"method": "source-shapley", "pipeline": lambda kept: kept, "sources": names}
+
+    def alone(kept):
+        return sum(weight[name] for name in kept)
+
+    result = tp.data_valuation(**game, utility=alone, rounds=2)
+    assert result.verdict == "estimated"
+    assert result.by_source() == pytest.approx(weight)
+    result = tp.data_valuation(**game, utility=lambda kept: float(np.sqrt(len(kept))), rounds=5)
+    np.testing.assert_allclose(result.values, np.sqrt(14) / 14, atol=1e-12)  # strata: sizes alone decide
+    result = tp.data_valuation(**game, utility=lambda kept: float(alone(kept) > 3), rounds=6, seed=1)
+    assert float(result.values.sum()) == pytest.approx(1)
+    assert result.parameters["half_width"].shape == (14,)
+    again = tp.data_valuation(**game, utility=lambda kept: float(alone(kept) > 3), rounds=6, seed=1)
+    assert again.values.tolist() == result.values.tolist()
+
+
 def test_what_has_no_weighted_form_is_named(arrays):
     @tp.trace
     def centred(a, b):
@@ -293,6 +325,7 @@ def test_what_has_no_weighted_form_is_named(arrays):
         ({"bits": 9, "method": "weighted"}, "bits is"),
         ({"k": 65, "method": "weighted"}, "up to 64"),
         ({"utility": len}, "utility= is not for"),
+        ({"rounds": 3}, "rounds= is not for"),
         ({"method": "source-shapley"}, "X_val= is not for"),
     ],
 )
@@ -322,6 +355,7 @@ def test_weighted_refuses_more_than_two_classes(clinics):
         ({"sources": []}, "no source"),
         ({"sources": ["a", "a"]}, "named twice"),
         ({"sources": [f"s{i}" for i in range(13)]}, "12 sources at most, and there are 13"),
+        ({"rounds": 1}, "rounds is"),
         ({"utility": lambda kept: np.nan}, "no source at all"),
         ({"utility": lambda kept: [1, 2], "empty": 0}, "the coalition of 'a'"),
         ({"utility": lambda kept: 1 / len(kept)}, "ZeroDivisionError"),

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ModelError
-from traceprop.explain.progress import progress
 from traceprop.lineage import provenance
-from traceprop.passes.valuation import MOST_PLAYERS
 from traceprop.tracing.function import TracedFunction
 from traceprop.tracing.lazy import is_lazy
 from traceprop.tracing.reweighted import ReweightedFunction, Reweighting
@@ -42,27 +40,16 @@ class AbstractSourceGame(ABC):
     def result(self, kept: tuple[str, ...]) -> Any:
         """Run the pipeline with these sources."""
 
-    def worth(self, utility: Callable[[Any], Any], empty: float | None) -> np.ndarray:
-        """Give the utility of every coalition: float64 (2^n,), source i in those whose bit i is set.
+    def worth(self, coalition: int, utility: Callable[[Any], Any], empty: float | None) -> float:
+        """Give the utility of a coalition: of the sources whose bits are set in it.
 
         Raises
         ------
         ModelError
             A utility that is not one finite number, or fails; names the coalition.
         """
-        n = len(self.names)
-        if n > MOST_PLAYERS:
-            raise ModelError(
-                f"method='source-shapley' runs every coalition, {MOST_PLAYERS} sources at most, and there are {n}: "
-                f"2^{n} runs; join some of them into one, or name fewer"
-            )
-        worth = np.empty(1 << n)
-        with progress("coalitions of sources", len(worth)) as tell:
-            for coalition in range(len(worth)):
-                kept = tuple(name for bit, name in enumerate(self.names) if coalition >> bit & 1)
-                worth[coalition] = empty if not kept and empty is not None else self._one(kept, utility)
-                tell(1)
-        return worth
+        kept = tuple(name for bit, name in enumerate(self.names) if coalition >> bit & 1)
+        return float(empty) if not kept and empty is not None else self._one(kept, utility)
 
     def _one(self, kept: tuple[str, ...], utility: Callable[[Any], Any]) -> float:
         who = f"the coalition of {', '.join(map(repr, kept))}" if kept else "no source at all (empty= sets it)"
@@ -153,8 +140,7 @@ def source_game(pipeline: Any, store: GradientStore | None, sources: Any) -> Abs
     elif isinstance(pipeline, functools.partial) and isinstance(pipeline.func, ReweightedFunction):
         pipeline = pipeline.func.traced(*pipeline.args, **pipeline.keywords)
     elif isinstance(pipeline, TracedFunction | ReweightedFunction):
-        name = getattr(pipeline, "__name__", "f")
-        raise ModelError(f"pipeline is a function of which the sources are not known: call it, pipeline={name}(…)")
+        pipeline = _as_called(pipeline.traced if isinstance(pipeline, ReweightedFunction) else pipeline, store)
     if any(is_lazy(leaf) for _, leaf in flatten(pipeline, "result", is_lazy)):
         if sources is not None:
             raise ModelError("sources= is for a pipeline that is a function; lazy values know their sources")
@@ -168,6 +154,19 @@ def source_game(pipeline: Any, store: GradientStore | None, sources: Any) -> Abs
     if not game.names:
         raise ModelError("there is no source to value")
     return game
+
+
+def _as_called(function: TracedFunction, store: GradientStore | None) -> Any:
+    """Find the call of the function that a store's training data came from; give what it returned."""
+    waiting = [] if store is None or store.lazies is None else [value for value in store.lazies if is_lazy(value)]
+    while waiting:
+        call = waiting.pop(0).call()
+        result = function.returned(call)
+        if result is not None:
+            return result
+        waiting += [given for given in call.inputs if is_lazy(given)]
+    name = getattr(function, "__name__", "f")
+    raise ModelError(f"pipeline is a function of which the sources are not known: call it, pipeline={name}(…)")
 
 
 def _named(sources: Any, store: GradientStore | None) -> dict[str, int | None]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from traceprop.errors import ModelError
-from traceprop.explain.coalitions import source_game
+from traceprop.explain.coalitions import AbstractSourceGame, source_game
 from traceprop.explain.neighbour_game import NeighbourGame
 from traceprop.explain.progress import progress
 from traceprop.explain.valued import ValuationResult
 from traceprop.passes.kernels.knn import LARGEST_K
 from traceprop.passes.valuation import (
+    MOST_PLAYERS,
     coalition_shapley,
     knn_regression_shapley,
     knn_shapley,
     neighbour_radius,
+    sampled_shapley,
     threshold_shapley,
     weighted_shapley,
 )
@@ -41,6 +44,8 @@ def data_valuation(
     bits: int = 3,
     sources: Any = None,
     empty: float | None = None,
+    rounds: int | None = None,
+    seed: int = 0,
 ) -> ValuationResult:
     """Say what each training row, or each source, is worth: Shapley values of a game that docs/valuation.md defines.
 
@@ -77,6 +82,11 @@ def data_valuation(
         For a `pipeline` that is a function: the source ids, or `{source_id: rows}`; None for the store's.
     empty
         What no source at all is worth; None to ask `utility`.
+    rounds
+        For more than 12 sources, of which not every coalition can be run: how many random orders to estimate from, with
+        all their cyclic shifts, at least 2. The intervals are in `.parameters["half_width"]`.
+    seed
+        Decides those orders.
 
     Returns
     -------
@@ -96,8 +106,8 @@ def data_valuation(
         )
     if method == "source-shapley":
         _not_given(method, val_gradients=val_gradients, X_val=X_val, y_val=y_val, radius=radius)
-        return _sources(gradient_store, pipeline, utility, sources, empty)
-    _not_given(method, pipeline=pipeline, utility=utility, sources=sources, empty=empty)
+        return _sources(source_game(pipeline, gradient_store, sources), _checked(utility), empty, rounds, seed)
+    _not_given(method, pipeline=pipeline, utility=utility, sources=sources, empty=empty, rounds=rounds)
     if gradient_store is None:
         raise ModelError(f"method={method!r} needs gradient_store=, a training context's ctx.gradient_store")
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
@@ -154,26 +164,54 @@ def _neighbours(game: NeighbourGame, method: str, k: int, radius: float | None, 
 
 
 def _sources(
-    store: GradientStore | None, pipeline: Any, utility: Any, sources: Any, empty: float | None
+    game: AbstractSourceGame, utility: Callable[[Any], Any], empty: float | None, rounds: int | None, seed: int
 ) -> ValuationResult:
+    n = len(game.names)
+    if rounds is None and n > MOST_PLAYERS:
+        raise ModelError(
+            f"method='source-shapley' runs every coalition, of {MOST_PLAYERS} sources at most, and there are {n}: 2^{n} "
+            "runs; join some of them into one, or give rounds= for an estimate"
+        )
+    if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, int | np.integer) or rounds < 2):
+        raise ModelError(f"rounds is a whole number of at least 2, not {rounds!r}")
+    parameters: dict[str, Any] = {"sources": list(game.names)}
+    known: dict[int, float] = {}
+    with progress("coalitions of sources", 1 << n if rounds is None else int(rounds) * n * (n - 1) + 2) as tell:
+
+        def worth(coalition: int) -> float:
+            if coalition not in known:
+                known[coalition] = game.worth(coalition, utility, empty)
+                tell(1)
+            return known[coalition]
+
+        if rounds is None:
+            parameters["worth"] = np.array([worth(coalition) for coalition in range(1 << n)])
+            values, verdict = coalition_shapley(parameters["worth"]), "exact"
+            why = f"every one of the {1 << n} coalitions of {n} sources was run"
+        else:
+            values, parameters["half_width"] = sampled_shapley(n, worth, int(rounds), seed)
+            verdict = "estimated"
+            why = (
+                f"{len(known)} coalitions of {n} sources were run, in {rounds} rounds of {n} orders; 95 % intervals are "
+                f"within {parameters['half_width'].max():.3g} of the values"
+            )
+    if game.held:
+        verdict = "estimated"
+        why += f"; what has no weighted form stayed as it is with all sources: {'; '.join(game.held)}"
+    every = np.arange(n, dtype=np.int64)
+    pairs = {name: (every[i : i + 1], every[:1]) for i, name in enumerate(game.names)}
+    return ValuationResult(
+        values, verdict, why, Owners(n, pairs, game.view), "source-shapley", parameters, of_sources=True
+    )
+
+
+def _checked(utility: Any) -> Callable[[Any], Any]:
     if not callable(utility):
         raise ModelError(
             "method='source-shapley' needs utility=, a function of the pipeline's result that gives a number"
         )
-    game = source_game(pipeline, store, sources)
-    worth = game.worth(utility, empty)
-    values = coalition_shapley(worth)
-    held = game.held
-    why = f"every one of the {len(worth)} coalitions of {len(game.names)} sources was run"
-    if held:
-        why += f"; what has no weighted form stayed as it is with all sources: {'; '.join(held)}"
-    every = np.arange(len(game.names), dtype=np.int64)
-    pairs = {name: (every[i : i + 1], every[:1]) for i, name in enumerate(game.names)}
-    parameters = {"sources": list(game.names), "worth": worth}
-    owners = Owners(len(every), pairs, game.view)
-    return ValuationResult(
-        values, "estimated" if held else "exact", why, owners, "source-shapley", parameters, of_sources=True
-    )
+    found: Callable[[Any], Any] = utility
+    return found
 
 
 def _not_given(method: str, **given: Any) -> None:

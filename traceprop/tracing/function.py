@@ -146,6 +146,13 @@ class TracedFunction:
 
     # -- tracing --------------------------------------------------------------------------------------------------------
 
+    def returned(self, call: Call) -> Any:
+        """What the function returned in a call of it; `None` for a call of anything else."""
+        for traced in (traced for traces in self._traces.values() for traced in traces):
+            if traced.program is call.program:
+                return traced.results(call)
+        return None
+
     def prepare(self, args: Any, kwargs: Any) -> tuple[Traced, Call]:
         """The trace for these arguments, and the call of its program with them."""
         sources = None if kwargs else sources_of(self._positional, args)

@@ -19,6 +19,7 @@ from traceprop.passes.valuation import (
     knn_regression_shapley,
     knn_shapley,
     neighbour_radius,
+    sampled_shapley,
     threshold_shapley,
     weighted_shapley,
 )
@@ -158,6 +159,20 @@ def test_symmetry_and_null_players(worth, data):
         swapped = masks & ~(1 << a) & ~(1 << b) | bits_b << a | bits_a << b
         values = coalition_shapley((worth + worth[swapped]) / 2)
         assert abs(values[a] - values[b]) < 1e-12
+
+
+def test_intervals_of_sampled_orders_hold_the_true_values():
+    rng = np.random.default_rng(7)
+    worth = rng.normal(size=1 << 6)
+    exact = coalition_shapley(worth)
+    held = []
+    for seed in range(30):
+        values, half = sampled_shapley(6, worth.__getitem__, 8, seed)
+        assert abs(values.sum() - (worth[-1] - worth[0])) < 1e-9
+        held.append(np.abs(values - exact) <= half)
+    assert 0.88 < np.mean(held) < 0.995
+    with pytest.raises(ValueError, match="2 rounds"):
+        sampled_shapley(6, worth.__getitem__, 1)
 
 
 def test_coalitions_are_a_power_of_two():
