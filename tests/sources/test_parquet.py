@@ -8,6 +8,8 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import traceprop as tp
 from traceprop.errors import SourceError
@@ -88,3 +90,20 @@ def test_arrow_dictionaries(tmp_path):
     table = tp.read_parquet(tmp_path / "t.parquet")
     assert table["d"].compute().tolist() == ["x", "y", "x"]
     assert np.asarray(table["n"]).dtype == np.int16
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=3), st.integers(0, 10_000))
+def test_a_damaged_file_is_read_or_refused(tmp_path_factory, changes, length):
+    folder = tmp_path_factory.mktemp("damaged")
+    frame = pl.DataFrame({"a": range(50), "s": [f"x{i % 7}" for i in range(50)], "f": [i / 3 for i in range(50)]})
+    frame.write_parquet(folder / "t.parquet")
+    content = bytearray((folder / "t.parquet").read_bytes())
+    for at, byte in changes:
+        content[at % len(content)] = byte
+    (folder / "t.parquet").write_bytes(content[:length] if length < len(content) and length % 4 == 0 else content)
+    try:
+        table = tp.read_parquet(folder / "t.parquet")
+    except SourceError:
+        return
+    assert len(table) == len(table.compute())
