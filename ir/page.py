@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traceprop.ir.dump import dump, map_text, op_text, value_names
+from traceprop.ir.dump import bodies_alike, dump, map_text, op_text, value_names
 from traceprop.ir.graph import Op, Param, Program, Value
 from traceprop.ir.words import word
 
@@ -32,29 +32,55 @@ def to_html(program: Program, path: str | os.PathLike[str]) -> None:
 
 def html_page(program: Program) -> str:
     """The page that `to_html` writes."""
-    names = value_names(program)
-    users: dict[Value, list[int]] = {}
-    at: dict[Value, int] = {param: number for number, param in enumerate(program.params)}
-    first = len(program.params)
-    before = _earlier(program, program.memo.get("history", ()))
-    for number, op in enumerate(program.ops, first):
-        at[op.result] = number
-        for operand in dict.fromkeys(op.operands):
-            users.setdefault(operand, []).append(number)
-    lines, notes = [], []
-    for number, param in enumerate(program.params):
-        lines.append(_line(number, f"%{word(param.name)}: {param.type}", (), users.get(param, [])))
-        notes.append(_note(number, f"%{word(param.name)}", _param_facts(param)))
-    for number, op in enumerate(program.ops, first):
-        reads = [at[operand] for operand in dict.fromkeys(op.operands)]
-        lines.append(_line(number, op_text(op, names, locations=False), reads, users.get(op.result, [])))
-        notes.append(_note(number, op.label, _op_facts(op, map_text(op, names), before[op])))
-    returned = ", ".join(names[value] for value in program.returns)
-    head = f"func @{word(program.name)} → {', '.join(str(value.type) for value in program.returns)}"
+    sheet = _Sheet(_earlier(program, program.memo.get("history", ())))
+    returned = sheet.add(program)
+    head = f"func {_head(program)}"
     return _PAGE.format(
-        title=escape(program.name), head=escape(head), lines="\n".join(lines), notes="\n".join(notes),
+        title=escape(program.name), head=escape(head), lines="\n".join(sheet.lines), notes="\n".join(sheet.notes),
         returned=_coloured(returned),
     )  # fmt: skip
+
+
+def _head(program: Program) -> str:
+    return f"@{word(program.name)} → {', '.join(str(value.type) for value in program.returns)}"
+
+
+class _Sheet:
+    """The lines of a page and what is told of each, by number; bodies stand below their op."""
+
+    def __init__(self, before: dict[Op, list[tuple[str, str]]]) -> None:
+        self.before = before
+        self.lines: list[str] = []
+        self.notes: list[str] = []
+        self.count = 0
+
+    def add(self, program: Program, depth: int = 0) -> str:
+        """Adds all lines of a program, and gives the names that it returns."""
+        names, alike = value_names(program), bodies_alike(program)
+        at = {value: number for number, value in enumerate(program.values, self.count)}
+        self.count += len(program.values)
+        users: dict[Value, list[int]] = {}
+        for op in program.ops:
+            for operand in dict.fromkeys(op.operands):
+                users.setdefault(operand, []).append(at[op.result])
+        for param in program.params:
+            text = f"%{word(param.name)}: {param.type}"
+            self.lines.append(_line(at[param], text, (), users.get(param, []), depth))
+            self.notes.append(_note(at[param], f"%{word(param.name)}", _param_facts(param)))
+        for op in program.ops:
+            text = op_text(op, names, locations=False, alike=alike.get(op))
+            reads = [at[operand] for operand in dict.fromkeys(op.operands)]
+            self.lines.append(_line(at[op.result], text, reads, users.get(op.result, []), depth))
+            facts = _op_facts(op, map_text(op, names), self.before.get(op, []))
+            self.notes.append(_note(at[op.result], op.label, facts))
+            for region in op.regions if op not in alike else ():
+                self._body(region, depth + 1)
+        return ", ".join(names[value] for value in program.returns)
+
+    def _body(self, region: Program, depth: int) -> None:
+        self.lines.append(_still(f"func {_head(region)}", depth))
+        returned = self.add(region, depth + 1)
+        self.lines.append(_still(f"return {returned}", depth + 1))
 
 
 def _earlier(program: Program, history: History) -> dict[Op, list[tuple[str, str]]]:
@@ -79,7 +105,8 @@ def _earlier(program: Program, history: History) -> dict[Op, list[tuple[str, str
 
 def _texts(op: Op, names: dict[Value, str]) -> str:
     lineage = map_text(op, names)
-    return op_text(op, names, locations=False) + (f"\n{lineage}" if lineage else "")
+    bodies = (dump(region, maps=False, locations=False) for region in op.regions)
+    return "\n".join([op_text(op, names, locations=False), *([lineage] if lineage else []), *bodies])
 
 
 def _keyed(program: Program) -> Iterator[tuple[Any, Op]]:
@@ -103,7 +130,7 @@ def _op_facts(op: Op, lineage: str, before: list[tuple[str, str]]) -> list[tuple
     facts = [] if op.definition.effect else [("type", str(op.result.type))]
     if lineage:
         facts.append(("index map", lineage.replace(" | ", "\n")))
-    facts.append(("exact", "yes" if op.exact else "no: no rule is known, so every cell may matter"))
+    facts.append(("exact", "yes" if op.exact else "no: it may name more cells than are read"))
     if op.location:
         function = f" in {op.location.function}" if op.location.function else ""
         facts.append(("your line", f"{op.location}{function}"))
@@ -113,9 +140,18 @@ def _op_facts(op: Op, lineage: str, before: list[tuple[str, str]]) -> list[tuple
     return [*facts, *before, (f"what {op.definition.name} does", op.definition.doc)]
 
 
-def _line(number: int, text: str, reads: Iterable[int], users: Iterable[int]) -> str:
-    data = f'data-reads="{" ".join(map(str, reads))}" data-users="{" ".join(map(str, users))}"'
+def _line(number: int, text: str, reads: Iterable[int], users: Iterable[int], depth: int) -> str:
+    data = f'data-reads="{" ".join(map(str, reads))}" data-users="{" ".join(map(str, users))}"{_indent(depth)}'
     return f'<button type="button" class="op" id="op-{number}" {data}>{_coloured(text)}</button>'
+
+
+def _still(text: str, depth: int) -> str:
+    """A line that there is nothing more to tell of."""
+    return f'<div class="returned"{_indent(depth)}>{_coloured(text)}</div>'
+
+
+def _indent(depth: int) -> str:
+    return f' style="padding-left:{1 + 1.5 * depth}rem"' if depth else ""
 
 
 def _note(number: int, title: str, facts: list[tuple[str, str]]) -> str:

@@ -12,12 +12,15 @@ from traceprop.ir import ArrayType, Location, Op, Param, Program, parse
 from traceprop.ir.opset import elementwise
 from traceprop.ir.page import html_page
 
+MERMAID_ID = r"(v\d+b\d+)*([pv]\d+|returned)"
 MERMAID_LINE = re.compile(
-    r'flowchart TD|  [pv]\d+\[/?"[^"<>\\]*(<br/>[^"<>\\]*)*"/?\]|  returned\(\["[^"<>\\]*"\]\)|  [pv]\d+ --> (v\d+|returned)'
+    rf'flowchart TD|(  )+({MERMAID_ID}\[/?"[^"<>\\]*(<br/>[^"<>\\]*)*"/?\]|{MERMAID_ID}\(\["[^"<>\\]*"\]\)'
+    rf'|{MERMAID_ID} (-->|-\.-) {MERMAID_ID}|subgraph \w+\["[^"<>\\]*"\]|end)'
 )
 DOT_STRING = r'"(?:[^"\\\n]|\\.)*"'
 DOT_LINE = re.compile(
-    rf"digraph {DOT_STRING} {{|  node \[.*\];|  \w+ \[label={DOT_STRING}(, shape=\w+)?\];|  \w+ -> \w+;|}}"
+    rf"digraph {DOT_STRING} {{|  node \[.*\];|(  )+(\w+ \[label={DOT_STRING}(, shape=\w+)?\];|\w+ -> \w+( \[style=dotted\])?;"
+    rf"|subgraph cluster_\w+ {{|label={DOT_STRING};|}})|}}"
 )
 
 
@@ -38,6 +41,20 @@ def test_graphs_are_valid_for_all_names(program):
         assert MERMAID_LINE.fullmatch(line), line
     for line in program.to_dot().splitlines():
         assert DOT_LINE.fullmatch(line), line
+
+
+def test_bodies_are_frames_that_close():
+    turns = parse(PROGRAMS["turns"])
+    mermaid, dot = turns.to_mermaid(), turns.to_dot()
+    assert mermaid.count("  subgraph ") == mermaid.count("  end\n") == 7
+    assert dot.count("{\n") == dot.count("}\n") == 8
+    for nodes in (
+        re.findall(r"^ *(\w+)[\[(]", mermaid, re.MULTILINE),
+        re.findall(r"^ *(\w+) \[label", dot, re.MULTILINE),
+    ):
+        assert len(nodes) == len(set(nodes))
+        assert {"v0b0v2", "v4b1v1b0p0", "v4b1returned"} <= set(nodes)
+    assert "v1" in re.findall(r"v0b0returned -\.- (\w+)", mermaid)
 
 
 class Page(HTMLParser):
@@ -72,6 +89,34 @@ def test_the_page_tells_about_every_op(tmp_path):
     text = "".join(page.texts)
     assert "(i<N, j) <- %1[i, j]\n(i>=N, j) <- %b[i-N, j]" in text
     assert "prep.py:12 in prepare" in text
+
+
+def test_the_page_shows_bodies():
+    page = Page(html_page(parse(PROGRAMS["turns"])))
+    assert page.open == []
+    program = parse(PROGRAMS["turns"])
+    lines = (
+        len(program.params)
+        + len(program.ops)
+        + sum(len(r.params) + len(r.ops) for op in shown_once(program) for r in op.regions)
+    )
+    assert (
+        len([id for id in page.ids if id.startswith("op-")])
+        == len([id for id in page.ids if id.startswith("note-")])
+        == lines
+    )
+    assert len(set(page.ids)) == len(page.ids)
+    text = "".join(page.texts)
+    assert text.count("func @body →") == 2
+    assert "as %0" in text
+
+
+def shown_once(program):
+    seen = set()
+    for op in program.walk():
+        if op.regions and op.regions not in seen:
+            seen.add(op.regions)
+            yield op
 
 
 def test_the_users_line_is_quoted_where_the_file_is_there(tmp_path):
