@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from traceprop.errors import TraceError
 from traceprop.ir.graph import Op, Param, Program, Value
+from traceprop.ir.opset import loop
 from traceprop.passes.optimize.dce import DCE
 from traceprop.passes.optimize.row_axes import folds_rows, pairs_rows, row_axes, runs_over_rows, takes_numbered_rows
 from traceprop.passes.rewrite import AbstractPass, over
@@ -70,6 +71,11 @@ def fitted_values(program: Program) -> list[Value]:
             raise TraceError(
                 f"{op.label} at {op.location or 'an unknown line'} has no lineage rule, so nobody can tell whether it is a "
                 "statistic of the fitting rows or a property of each row; fit it outside the pipeline"
+            )
+        if op.definition is loop and (op.result in rows or runs_over_rows(op, rows)):
+            raise TraceError(
+                f"{op.label} at {op.location or 'an unknown line'} has a turn for every row, which new rows would need more or "
+                "fewer of; loop over another axis, or use jax.vmap"
             )
         if op.result in rows or runs_over_rows(op, rows):
             raise TraceError(

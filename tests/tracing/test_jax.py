@@ -410,8 +410,21 @@ def test_fitted_pipelines_that_hold_for_one_number_of_rows_say_so(function):
 
 
 def test_a_loop_over_rows_cannot_be_fitted():
-    with pytest.raises(TraceError, match=r"slice at test_jax.py:\d+ is a turn of a loop over rows"):
+    with pytest.raises(TraceError, match=r"loop\[jax.scan\] at test_jax.py:\d+ has a turn for every row"):
         tp.trace(ema).fit(X)
+    sorting = tp.trace(lambda x: lax.scan(lambda c, row: (c + jnp.sort(row), c), x[0], x)[1])
+    with pytest.raises(TraceError, match=r"slice at test_jax.py:\d+ is a turn of a loop over rows"):
+        sorting.fit(X)
+
+
+def test_what_a_loop_carries_out_is_a_statistic():
+    def scaled(x):
+        largest, _ = lax.scan(lambda c, row: (jnp.maximum(c, jnp.abs(row)), None), jnp.zeros(3), x)
+        return x / largest
+
+    fitted = tp.trace(scaled).fit(X)
+    np.testing.assert_allclose(fitted(X[:2] + 1), (X[:2] + 1) / abs(X).max(0), rtol=1e-5)
+    assert [param.name for param in fitted.program.params if param.fitted] == ["fitted_0"]
 
 
 def test_narrow_floats_make_narrow_integers():

@@ -33,8 +33,7 @@ def _cond(e: Equation) -> Sequence[Held]:
     if isinstance(which, Known):
         return e.bodies.inlined(branches[min(max(int(which.array), 0), last)], given)
     mark, found = len(e.graph.ops), _branch(e)
-    exact = all(held.op is None or held.op.exact for held in found if isinstance(held, Value))
-    if exact or any("while" in e.bodies.primitives(body) for body in branches):
+    if _exact(found) or any("while" in e.bodies.primitives(body) for body in branches):
         return found
     e.graph.forget(mark)
     cases = [e.bodies.inlined(body, given) for body in branches]
@@ -45,6 +44,10 @@ def _cond(e: Equation) -> Sequence[Held]:
         else e.emit(elementwise, [which, *options], choose, "cond", type.dtype, control=(0,))
         for options, type in zip(zip(*cases, strict=True), e.types, strict=True)
     ]
+
+
+def _exact(found: Sequence[Held]) -> bool:
+    return all(held.op is not None and held.op.exact for held in found if isinstance(held, Value))
 
 
 def _platform(e: Equation) -> Sequence[Held]:
@@ -66,12 +69,15 @@ def _branch(e: Equation) -> Sequence[Held]:
 
 
 def _scan(e: Equation) -> Sequence[Held]:
-    """Few turns are written out, which is exact; of many, a `loop`."""
+    """A `loop`; few turns are written out if its map is less exact than theirs."""
     length, constants, carries = int(e["length"]), int(e["num_consts"]), int(e["num_carry"])
     if not carries and e.inputs[constants:]:
         return e.bodies.mapped(e["jaxpr"], e.inputs, constants)
-    if length > _MANY_TURNS or length * len(e.bodies.primitives(e["jaxpr"])) > _MANY_OPS:
-        return _long_scan(e, length, constants, carries)
+    mark, found = len(e.graph.ops), _loop(e, length, constants, carries)
+    many = length > _MANY_TURNS or length * len(e.bodies.primitives(e["jaxpr"])) > _MANY_OPS
+    if many or (length and _exact(found)):
+        return found
+    e.graph.forget(mark)
     held, carry = e.inputs[:constants], list(e.inputs[constants : constants + carries])
     series = [e.graph.value(x) for x in e.inputs[constants + carries :]]
     turns: list[list[Held]] = []
@@ -95,7 +101,7 @@ def _scan(e: Equation) -> Sequence[Held]:
     return [*carry, *stacked]
 
 
-def _long_scan(e: Equation, length: int, constants: int, carries: int) -> Sequence[Held]:
+def _loop(e: Equation, length: int, constants: int, carries: int) -> Sequence[Held]:
     kinds = ["w"] * constants + ["c"] * carries + ["x"] * (len(e.inputs) - constants - carries)
     params = _params(e, kinds)
     body = e.bodies.apart("body", e["jaxpr"], params, params)
