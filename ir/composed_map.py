@@ -7,6 +7,7 @@ from traceprop.ir.graph import Program, Value, ops_behind
 from traceprop.ir.index_map import AXIS_NAMES, AxisRead, Bound, Full, Kind, Read, Span, axes, axes_in, axis
 
 _WEAKER = list(Kind)
+_PLAIN = {axis(k): k for k in range(len(AXIS_NAMES))}
 
 
 class NoMapError(Exception):
@@ -125,6 +126,9 @@ def _placed(place: AxisRead, outer: Read, size: Dim) -> AxisRead:
     """A place over middle axes as one over the result's."""
     if isinstance(place, Full):
         return place
+    plain = _PLAIN.get(place) if isinstance(place, Expr) else None
+    if plain is not None and isinstance(outer.axes[plain], (int, Expr)):
+        return outer.axes[plain]
     ranged = [k for k in axes_in(place) if _ranged(outer.axes[k])]
     exact = {
         AXIS_NAMES[k]: at for k in axes_in(place) if isinstance(at := outer.axes[k], (int, Expr)) and k not in ranged

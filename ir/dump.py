@@ -37,7 +37,8 @@ def dump(program: Program, maps: bool = True, locations: bool = True) -> str:
     for op, text, lineage in zip(program.ops, left, right, strict=True):
         lines.append(f"  {text:<{width}}  # {lineage}" if lineage else f"  {text}")
         for region in op.regions if op not in alike else ():
-            lines += [f"    {line}" for line in dump(region, maps, locations).split("\n")]
+            text = str(region) if maps and locations else dump(region, maps, locations)
+            lines += [f"    {line}" for line in text.split("\n")]
     returned = ", ".join(names[value] for value in program.returns)
     return "\n".join(
         [f"func @{word(program.name)}({params}) -> {result} {{", *lines, f"  return {returned}".rstrip(), "}"]
