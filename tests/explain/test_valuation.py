@@ -109,6 +109,10 @@ def test_gradients_of_a_network_and_gradients_by_hand(clinics):
     expected = knn_shapley(Points(store.gradients, gradients), SameLabel(clinics.y, clinics.y_test), 3)
     np.testing.assert_allclose(result.values, expected, atol=1e-12)
 
+    for parameter in model.parameters():
+        parameter.data.zero_()  # what becomes of the model later is another matter
+    np.testing.assert_array_equal(tp.data_valuation(X_val=clinics.X_test, **common).values, result.values)
+
     with tp.training_context() as by_hand:
         by_hand.log_gradient(store.gradients, np.arange(138))
     unlabelled = tp.data_valuation(by_hand.gradient_store, gradients, k=3)

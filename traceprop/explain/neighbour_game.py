@@ -100,7 +100,7 @@ def _between_features(store: GradientStore, X: np.ndarray, y: np.ndarray, kept: 
 
 def _between_factors(store: GradientStore, X: np.ndarray, y: np.ndarray, kept: np.ndarray) -> AbstractDistances:
     """Compare the gradients of losses: of a linear model by their factors."""
-    adapter = store.adapter
+    adapter = _adapter(store)
     if isinstance(adapter, AbstractLinearAdapter):
         _, objective, theta = store.linear("space='gradients'")
         features = adapter.features(X)
@@ -116,7 +116,7 @@ def _between_factors(store: GradientStore, X: np.ndarray, y: np.ndarray, kept: n
 
 
 def _between_gradients(store: GradientStore, given: Any, kept: np.ndarray) -> Points:
-    adapter = store.adapter
+    adapter = _adapter(store)
     if isinstance(given, np.ndarray) or type(given).__module__.split(".")[0] == "torch":
         given = plain_array(given, "val_gradients")
         if given.ndim != 2:
@@ -148,6 +148,11 @@ def _formed(store: GradientStore) -> np.ndarray:
         )
     slopes = objective.row_terms(theta).gradient
     return (slopes[:, :, None] * objective.features[:, None, :]).reshape(len(store), -1)
+
+
+def _adapter(store: GradientStore) -> Any:
+    """Give the adapter of the model as training left it, whose gradients the store's are, whatever became of it since."""
+    return store.checkpoints[-1].adapter if store.checkpoints else store.adapter
 
 
 def _stored(store: GradientStore) -> np.ndarray:
