@@ -10,7 +10,7 @@ from traceprop.ir.graph import Op, Program, Value, payload_dtype
 from traceprop.ir.opset import elementwise
 from traceprop.ir.types import ArrayType
 from traceprop.passes.optimize.uses import use_counts
-from traceprop.passes.rewrite import AbstractPass, over
+from traceprop.passes.rewrite import AbstractPass, in_bodies, over
 
 FUSED = "fused"
 """The payload of a chain; `steps=(("numpy.subtract", 0, 1), ("numpy.divide", 2, 3))` counts operands and then steps."""
@@ -28,6 +28,7 @@ class Fuse(AbstractPass):
     name: ClassVar[str] = "fuse"
 
     def __call__(self, program: Program) -> Program:
+        program = in_bodies(program, self)
         uses = use_counts(program)
         replaced: dict[Value, Value] = {}
         kept: list[Op] = []

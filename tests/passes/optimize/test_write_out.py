@@ -2,7 +2,11 @@
 
 import numpy as np
 
-from traceprop.ir import dump, parse
+import traceprop as tp
+from traceprop.ir import dump, parse, verify
+from traceprop.passes.optimize.dce import DCE
+from traceprop.passes.optimize.fuse import Fuse
+from traceprop.passes.optimize.reweight import Reweight
 from traceprop.passes.optimize.write_out import WriteOut, choose
 
 TWO = """
@@ -83,3 +87,36 @@ def test_choices_below_and_above():
     chosen = [choose(np.int32(which), *options)[0] for which in (-5, 0, 1, 2, 9)]
     assert chosen == [0, 0, 1, 2, 2]
     assert [choose(np.bool_(which), *options[:2])[0] for which in (False, True)] == [0, 1]
+
+
+def test_a_branch_is_weighted_as_both_its_bodies():
+    found = Reweight().of(parse(TWO.replace("%x: f64[N,3])", '%x: f64[N,3] from "x")')))
+    assert (found.held, found.forms) == ((), 2)
+    verify(found.program)
+
+
+def test_a_loop_over_what_is_another_type_with_weights_stays():
+    program = parse("""
+        func @f(%x: i64[N,4] from "x") -> i64[4] {
+          %0: i64[4] = reduce[numpy.sum](%x) {axes=(0,)}
+          %1: i64[4] = loop[f](%0) {carries=1, length=3}
+            func @body(%c: i64[4]) -> i64[4] {
+              %0: i64[4] = elementwise[numpy.negative](%c)
+              return %0
+            }
+          return %1
+        }""")
+    found = Reweight().of(program)
+    verify(found.program)
+    assert found.held == ("loop[f] at an unknown line has a body for values of another type than those with weights",)
+
+
+def test_fuse_runs_in_bodies():
+    def function(x):
+        return tp.cond(x.sum() > 0, lambda v: np.exp(v * 2 - 1) / 3, lambda v: v, x)
+
+    x = np.linspace(0, 1, 12).reshape(4, 3)
+    traced = tp.trace(function, passes=(Fuse(), DCE()))
+    (branch,) = (op for op in traced.ir(x, stage="optimized") if op.regions)
+    assert [op.payload for op in branch.regions[1] if op.definition.name == "elementwise"] == ["fused"]
+    np.testing.assert_array_equal(traced(x), function(x))
