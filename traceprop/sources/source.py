@@ -43,6 +43,8 @@ class Source(ABC):
     columns: tuple[str, ...] | None = None
     world: str = "numpy"
     """The library that the data came from: `"numpy"`, `"jax"` or `"torch"`."""
+    generator: str | None = None
+    """For an array of words that are JAX's typed random keys, the generator that they are for."""
     placeholder: bool = False
     """Stands for a source that was not given; it has no rows."""
     key: str | None = None
@@ -65,7 +67,7 @@ class Source(ABC):
     @functools.cached_property
     def signature(self) -> tuple[Any, ...]:
         """What of the source a trace is for; its number of rows apart, unless that is one, which NumPy broadcasts."""
-        return (_one_of(self.type(symbol("N"))), self.n_rows == 1, self.id, self.world)
+        return (_one_of(self.type(symbol("N"))), self.n_rows == 1, self.id, self.world, self.generator)
 
     @property
     @abstractmethod

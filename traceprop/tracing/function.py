@@ -30,7 +30,7 @@ from traceprop.tracing.lazy import Lazy, in_trace, parameter_name
 from traceprop.tracing.purity import closure_key, random_guarded
 from traceprop.tracing.structure import flatten, rebuild
 from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, tracing
-from traceprop.tracing.worlds import mode_of, world_of
+from traceprop.tracing.worlds import mode_of, world_of, wrapped_keys
 
 _UNSET: Any = object()
 # Whether another library's front end is running a traced function, in this thread or task.
@@ -244,7 +244,10 @@ class TracedFunction:
         params, hints = _parameters(bound, inputs, replaced, smallest if symbolic else None)
 
         def call(arrays: list[Any]) -> Any:
-            given = iter(arrays)
+            kinds = [
+                getattr(v, "generator", None) for v, param in zip(inputs, params, strict=True) if param is not None
+            ]
+            given = iter(wrapped_keys(a, kind) if kind else a for a, kind in zip(arrays, kinds, strict=True))
             leaves = iter(value if param is None else next(given) for value, param in zip(inputs, params, strict=True))
             arguments = {key: rebuild(v, lambda _: next(leaves), is_argument) for key, v in bound.arguments.items()}
             again = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from traceprop.ir import Dim, Type, symbol
 from traceprop.ir.location import user_location
 from traceprop.sources import ArraySource, FrameSource, Source
 from traceprop.tracing.lazy import Lazy, with_dims
-from traceprop.tracing.worlds import holds_arrays, to_numpy, world_of_value
+from traceprop.tracing.worlds import holds_arrays, key_kind, to_numpy, world_of_value
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None))
 
@@ -49,7 +49,7 @@ def as_input(name: str, value: Any) -> Any:
             )
         return value
     source = ArraySource(to_numpy(value), name, name)
-    source.world = world_of_value(value)
+    source.world, source.generator = world_of_value(value), key_kind(value)
     return source
 
 
@@ -78,6 +78,7 @@ def abstract(given: Any) -> Hashable:
             type_of(given, symbol("N")),
             rows_of(given) == 1,
             source_id_of(given),
+            given.generator if isinstance(given, Source) else None,
         )
     try:
         hash(given)

@@ -20,10 +20,11 @@ from traceprop.ir import ArrayType, Location, Op, Param, Program, Value
 from traceprop.ir.location import user_location
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.passes.optimize.same_call import Unlike, key_of
-from traceprop.tracing.jaxpr import control, elementwise, folds, linalg, rows, scatter, shape
+from traceprop.tracing.jaxpr import control, elementwise, folds, linalg, rows, scatter, shape, windows
 from traceprop.tracing.jaxpr.graph import MANY_CELLS, Equation, Graph, Handler, Held, Known, traced
 from traceprop.tracing.jaxpr.known import by_numpy
 from traceprop.tracing.structure import flatten, rebuild
+from traceprop.tracing.worlds import key_kind, wrapped_keys
 
 HANDLERS: dict[str, Handler] = {
     **elementwise.HANDLERS,
@@ -31,6 +32,7 @@ HANDLERS: dict[str, Handler] = {
     **folds.HANDLERS,
     **rows.HANDLERS,
     **scatter.HANDLERS,
+    **windows.HANDLERS,
     **linalg.HANDLERS,
     **control.HANDLERS,
 }
@@ -40,7 +42,6 @@ _CALLS = {
 }  # fmt: skip
 _WIDE = ("f64", "c128", "i64", "u64")
 _WIDE_FLOATS, _NARROW_FLOATS = ("f64", "c128"), ("f16", "f32", "c64")
-_KEYS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
 
 
 def trace(name: str, call: Callable[[list[Any]], Any], params: list[Param]) -> tuple[list[Op], Any]:
@@ -174,6 +175,13 @@ class _Walk:
         found = _Walk(scratch, self._lines).inlined(jaxpr, taken)
         return Program.of_values(name, params, map(scratch.value, found))
 
+    def gives_last(self, jaxpr: Any) -> bool:
+        """Whether a jaxpr gives its last input as it is; so does none at all."""
+        if jaxpr is None:
+            return True
+        body = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
+        return not body.eqns and body.outvars[0] is body.invars[-1]
+
     def primitives(self, jaxpr: Any) -> list[str]:
         """The names of all its primitives, nested ones too."""
         body = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
@@ -267,7 +275,7 @@ def _has_functions(eqn: Any) -> bool:
 def _bound_raw(eqn: Any, *arrays: Any) -> list[Any]:
     """The primitive on arrays that hold random keys as their words."""
     given = [
-        jax.random.wrap_key_data(array, impl=_KEYS[str(v.aval.dtype)]) if _is_key(v.aval) else array
+        wrapped_keys(array, str(key_kind(v.aval))) if _is_key(v.aval) else array
         for v, array in zip(eqn.invars, arrays, strict=True)
     ]
     return [_raw(array) for array in _bound(eqn, given)]

@@ -18,6 +18,9 @@ WORLDS = ("numpy", "jax", "torch")
 _MODULES = {"jax": "jax", "torch": "torch"}
 
 
+_KEYS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
+
+
 def world_of(function: Callable[..., Any], leaves: Iterable[Any]) -> str:
     """`"jax"` or `"torch"` where an argument is of that library or the function's own code names it; else `"numpy"`.
 
@@ -116,12 +119,35 @@ def to_numpy(value: Any) -> np.ndarray:
     """An array of any world as NumPy's, without a copy where the memory can be shared."""
     if world_of_value(value) == "torch":
         return value.detach().cpu().numpy()
-    if str(getattr(value, "dtype", "")).startswith("key<"):
-        raise TraceError(
-            f"a random key as an argument at {user_location() or 'an unknown line'}: sources are arrays of numbers; pass its "
-            "words, jax.random.key_data(key), and wrap them inside with jax.random.wrap_key_data(words)"
-        )
+    if key_kind(value) is not None:
+        import jax
+
+        return np.asarray(jax.random.key_data(value))
     return np.asarray(value)
+
+
+def key_kind(value: Any) -> str | None:
+    """For JAX's typed random keys the generator that they are for, as `wrapped_keys` takes it; else `None`.
+
+    To a program they are their words, whose last axis is that of one key. Raises `TraceError` for a generator of the user's.
+    """
+    dtype = str(getattr(value, "dtype", ""))
+    if not dtype.startswith("key<"):
+        return None
+    if dtype not in _KEYS:
+        raise TraceError(
+            f"a random key of {dtype} as an argument at {user_location() or 'an unknown line'}: only keys of JAX's own "
+            f"generators are known ({', '.join(_KEYS.values())}); pass its words, jax.random.key_data(key), and wrap them "
+            "inside with jax.random.wrap_key_data"
+        )
+    return _KEYS[dtype]
+
+
+def wrapped_keys(words: Any, kind: str) -> Any:
+    """Typed random keys made of their words."""
+    import jax
+
+    return jax.random.wrap_key_data(words, impl=kind)
 
 
 def to_world(value: Any, world: str) -> Any:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from traceprop.ir.given_map import GivenMap, GivenRead
+from traceprop.ir.index_map import Full, axes
 from traceprop.ir.opset import elementwise
-from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known, NoRule
+from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known
 
 
 def _elementwise(e: Equation) -> Sequence[Held]:
@@ -30,9 +32,11 @@ def _convert(e: Equation) -> Sequence[Held]:
 
 
 def _bitcast(e: Equation) -> Sequence[Held]:
-    if e.x.type.dims != e.type.dims:
-        raise NoRule
-    return [e.emit(elementwise, dtype_=e.type.dtype)]
+    """To narrower numbers a cell becomes several, along a last axis; to wider ones several become one."""
+    rank = min(e.x.rank, len(e.shape))
+    if e.x.rank == len(e.shape):
+        return [e.emit(elementwise, dtype_=e.type.dtype)]
+    return e.opaque(GivenMap((GivenRead(0, (*axes(rank), *[Full()] * (e.x.rank - rank))),)), dtype_=e.type.dtype)
 
 
 def _same(e: Equation) -> Sequence[Held]:

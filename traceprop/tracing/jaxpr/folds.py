@@ -1,4 +1,4 @@
-"""Primitives that fold axes: reductions, running folds, contractions, windows."""
+"""Primitives that fold axes: reductions, running folds, contractions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from typing import Any
 
 from jax import lax
 
-from traceprop.ir import ArrayType, Dim
-from traceprop.ir.expr import maximum, minimum
-from traceprop.ir.given_map import GivenMap, GivenRead
-from traceprop.ir.index_map import Full, Span, axis
 from traceprop.ir.opset import contract, elementwise, reduce, scan
 from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, NoRule
 from traceprop.tracing.jaxpr.shape import reversed_along
@@ -66,74 +62,6 @@ def _dot_general(e: Equation) -> Sequence[Held]:
     return [e.emit(contract, [left, right], spec=f"{''.join(a)},{''.join(b)}->{batch}{''.join(free)}")]
 
 
-def _seen(place: int, size: int, stride: int, width: int, dilation: int, pad: tuple[int, int]) -> tuple[Any, bool]:
-    """The positions of an axis of `size` under a window, for result axis `place`; and whether these are no others."""
-    low, high = pad
-    first: Dim = axis(place) * stride - low
-    stop: Dim = first + ((width - 1) * dilation + 1)
-    if width == 1 and low <= 0 and high <= 0:
-        return first, True
-    if low <= 0:
-        return Span(first, minimum(stop, size), dilation), True
-    return Span(maximum(first, 0), minimum(stop, size)), dilation == 1
-
-
-def _conv(e: Equation) -> Sequence[Held]:
-    """A result cell reads a window of positions over all input features (of its group), and its own output's weights."""
-    numbers = e["dimension_numbers"]
-    x, w = e.x, e.graph.value(e.inputs[1])
-    if any(n != 1 for n in e["lhs_dilation"]) or e["batch_group_count"] != 1:
-        return e.opaque(_conv_coarse(e))
-    places: list[Any] = [Full()] * x.rank
-    places[numbers.lhs_spec[0]] = axis(numbers.out_spec[0])
-    exact = e["feature_group_count"] == 1
-    for n, pad in enumerate(e["padding"]):
-        there = numbers.lhs_spec[2 + n]
-        places[there], tight = _seen(
-            numbers.out_spec[2 + n], _int(x.type.dims[there]), e["window_strides"][n],
-            _int(w.type.dims[numbers.rhs_spec[2 + n]]), e["rhs_dilation"][n], pad,
-        )  # fmt: skip
-        exact &= tight and pad == (0, 0)  # a window that hangs over the edge uses some weights only
-    weights: list[Any] = [Full()] * w.rank
-    weights[numbers.rhs_spec[0]] = axis(numbers.out_spec[1])
-    return e.opaque(GivenMap((GivenRead(0, tuple(places)), GivenRead(1, tuple(weights))), exact))
-
-
-def _conv_coarse(e: Equation) -> GivenMap:
-    numbers = e["dimension_numbers"]
-    places: list[Any] = [Full()] * e.x.rank
-    if e["batch_group_count"] == 1:
-        places[numbers.lhs_spec[0]] = axis(numbers.out_spec[0])
-    return GivenMap((GivenRead(0, tuple(places)), GivenRead(1, (Full(),) * len(places))), False)
-
-
-def _int(dim: Dim) -> int:
-    if not isinstance(dim, int):
-        raise NoRule
-    return dim
-
-
-def _reduce_window(e: Equation) -> Sequence[Held]:
-    """Each result cell folds the cells under its window."""
-    x = e.x
-    if any(n != 1 for n in e.params.get("base_dilation", ())):
-        raise NoRule
-    widths = e["window_dimensions"]
-    dilations = e.params.get("window_dilation") or (1,) * x.rank
-    places, exact = [], True
-    for k, size in enumerate(x.type.dims):
-        place, tight = _seen(k, _int(size), e["window_strides"][k], widths[k], dilations[k], e["padding"][k])
-        places.append(place)
-        exact &= tight
-    reads = tuple(GivenRead(n, tuple(places) if value_rank(held) == x.rank else ()) for n, held in enumerate(e.inputs))
-    return e.opaque(GivenMap(reads, exact))
-
-
-def value_rank(held: Held) -> int:
-    """How many axes a value has."""
-    return len(held.type.dims) if hasattr(held, "type") and isinstance(held.type, ArrayType) else held.array.ndim
-
-
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(
         "reduce_sum reduce_prod reduce_max reduce_min reduce_and reduce_or reduce_xor argmax argmin".split(), _reduce
@@ -141,6 +69,4 @@ HANDLERS: dict[str, Handler] = {
     "reduce": _general_reduce,
     **dict.fromkeys("cumsum cumprod cummax cummin cumlogsumexp".split(), _running),
     "dot_general": _dot_general,
-    "conv_general_dilated": _conv,
-    **dict.fromkeys("reduce_window_sum reduce_window_max reduce_window_min reduce_window".split(), _reduce_window),
 }

@@ -129,6 +129,9 @@ class Bodies(Protocol):
     def apart(self, name: str, jaxpr: Any, params: Sequence[Param], taken: Sequence[Param]) -> Program:
         """A jaxpr as a program of its own: a body with some parameters, of which it takes these."""
 
+    def gives_last(self, jaxpr: Any) -> bool:
+        """Whether a jaxpr gives its last input as it is; so does none at all."""
+
     def primitives(self, jaxpr: Any) -> list[str]:
         """The names of all its primitives, nested ones too."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from traceprop.ir.given_map import GivenMap, GivenRead
-from traceprop.ir.index_map import AxisRead, Full, axis
+from traceprop.ir.index_map import AxisRead, Full, axes, axis
 from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, NoRule, all_cells
 
 
@@ -56,9 +56,41 @@ def _fft(e: Equation) -> Sequence[Held]:
 
 
 def _drawn(e: Equation) -> Sequence[Held]:
-    """Every bit hangs on all of the key."""
+    """Every bit hangs on all of its own key, and on the number folded into that; of threefry's keys, which have two words.
+
+    Other generators take several keys together as they see fit.
+    """
     operands = [e.graph.value(held) for held in e.inputs]
-    return e.opaque(all_cells(operands, True))
+    key, batch = operands[0], operands[0].type.dims[:-1]
+    if key.type.dims[-1:] != (2,) or e.shape[: len(batch)] != batch or any(v.type.dims != batch for v in operands[1:]):
+        return e.opaque(all_cells(operands, not batch))
+    own = axes(len(batch))
+    return e.opaque(GivenMap((GivenRead(0, (*own, Full())), *(GivenRead(k, own) for k in range(1, len(operands))))))
+
+
+def _seeded(e: Equation) -> Sequence[Held]:
+    """A key of each seed."""
+    return e.opaque(GivenMap((GivenRead(0, axes(e.x.rank)),)))
+
+
+def _scrambled(e: Equation) -> Sequence[Held]:
+    """Cell by cell: two words of a counter, by two of a key, which both results hang on."""
+    operands = [e.graph.value(held) for held in e.inputs]
+    if any(value.type.dims != e.shape for value in operands):
+        return e.opaque(all_cells(operands, False))
+    return e.opaque(GivenMap(tuple(GivenRead(k, axes(len(e.shape))) for k in range(len(operands)))))
+
+
+def _generated(e: Equation) -> Sequence[Held]:
+    return e.opaque(all_cells([e.graph.value(held) for held in e.inputs], True), **e.scalars())
+
+
+def _gamma(e: Equation) -> Sequence[Held]:
+    """A cell is drawn by its own key, or the one for all, with its own parameter."""
+    key, shape = (e.graph.value(held) for held in e.inputs)
+    own = axes(shape.rank)
+    keys = (*own, Full()) if key.type.dims[:-1] == shape.type.dims else (Full(),) * key.rank
+    return e.opaque(GivenMap((GivenRead(0, keys), GivenRead(1, own))), **e.scalars())
 
 
 HANDLERS: dict[str, Handler] = {
@@ -68,5 +100,9 @@ HANDLERS: dict[str, Handler] = {
     "triangular_solve": _triangular_solve,
     "custom_linear_solve": _linear_solve,
     "fft": _fft,
-    **dict.fromkeys("random_bits random_split random_seed random_fold_in threefry2x32".split(), _drawn),
+    "random_gamma": _gamma,
+    **dict.fromkeys("random_bits random_split random_fold_in".split(), _drawn),
+    "random_seed": _seeded,
+    "threefry2x32": _scrambled,
+    "rng_bit_generator": _generated,
 }

@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 
 from traceprop.ir import Value
-from traceprop.ir.given_map import GivenMap
+from traceprop.ir.given_map import GivenMap, GivenRead
+from traceprop.ir.index_map import Full, axis
 from traceprop.ir.opset import broadcast, elementwise, gather, iota, reduce, reshape, sort
 from traceprop.ir.types import numpy_dtype
 from traceprop.tracing.jaxpr.bounds import plain_index, within
@@ -73,14 +74,22 @@ def _counts(held: Held, k: int, size: Any) -> bool:
 
 def _top_k(e: Equation) -> Sequence[Held]:
     k, count = int(e.params.get("axis", e.x.rank - 1)) % max(e.x.rank, 1), int(e["k"])
-    if k != e.x.rank - 1:
-        raise NoRule
     size = int(e.x.type.dims[k])
-    order = e.emit(
-        sort, [e.x], lambda t: lax.top_k(t, size)[1], "top_k", dtype=e.types[1].dtype, axis=k, descending=True
-    )
-    first = sliced(e, order, [(None, None, None)] * k + [(None, None if count == size else count, None)])
+
+    def order(t: Any) -> Any:
+        return jnp.moveaxis(lax.top_k(jnp.moveaxis(t, k, -1), size)[1], -1, k)
+
+    descending = e.emit(sort, [e.x], order, "top_k", dtype=e.types[1].dtype, axis=k, descending=True)
+    item = (None, None if count == size else count, None)
+    first = sliced(e, descending, [item if n == k else (None, None, None) for n in range(e.x.rank)])
     return [taken_along(e, e.x, first, k, "top_k"), first]
+
+
+def _approx_top_k(e: Equation) -> Sequence[Held]:
+    """Which cells are compared with which is the library's affair: all along the axis may be."""
+    k = int(e["reduction_dimension"]) % e.x.rank
+    line = tuple(Full() if n == k else axis(n) for n in range(e.x.rank))
+    return e.opaque(GivenMap((GivenRead(0, line),), False), **e.scalars())
 
 
 # -- gather -----------------------------------------------------------------------------------------------------------
@@ -134,7 +143,7 @@ def _linear(e: Equation, index: Value, window: Window) -> Value:
     return e.emit(reduce, [index], ravel, "ravel_index", "i64", axes=(index.rank - 1,), sizes=tuple(sizes))
 
 
-def _with_window(e: Equation, starts: Value, window: Window) -> tuple[Value, tuple[int, ...]]:
+def with_window(e: Equation, starts: Value, window: Window) -> tuple[Value, tuple[int, ...]]:
     """Positions of all cells of the windows on the looked-up axes: a start and an offset; and the window's shape."""
     widths = tuple(window.sizes[k] for k in window.looked)
     if all(n == 1 for n in widths):
@@ -167,7 +176,7 @@ def taken(e: Equation, x: Value, index: Value, window: Window, index_batch: Sequ
     cells = int(np.prod([window.shape[k] for k in window.looked]))
     whole = e.graph.reshape(whole, [*dims, cells, *rest])
     starts = _linear(e, index, window)
-    at, widths = _with_window(e, starts, window)
+    at, widths = with_window(e, starts, window)
     shape: list[int] = list(at.type.dims)
     if not window.batch:
         found = e.emit(gather, [whole, at], lambda t, i: t.at[i].get(mode="promise_in_bounds"), axis=0)
@@ -338,6 +347,7 @@ def _reordered(e: Equation, found: Value, window: Window, widths: int) -> Value:
 HANDLERS: dict[str, Handler] = {
     "sort": _sort,
     "top_k": _top_k,
+    "approx_top_k": _approx_top_k,
     "gather": _gather,
     "dynamic_slice": _dynamic_slice,
 }

@@ -1,21 +1,35 @@
-"""Primitives that put cells at positions: a box known before the run is a concat, all else reads coarsely."""
+"""Primitives that put cells at positions.
+
+A box known before the run is a concat. Else the result asks for each of its cells which updates came there: the last one
+(`scatter`), or all of them (`scatter-add` and its kin).
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from traceprop.ir import Kind, Value
-from traceprop.ir.given_map import GivenMap, GivenRead
-from traceprop.ir.index_map import Full, axis
-from traceprop.ir.opset import elementwise, gather
+from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenMap, GivenMembers, GivenRead
+from traceprop.ir.index_map import Full, axes, axis
+from traceprop.ir.opset import elementwise, gather, opaque, reduce
+from traceprop.ir.types import numpy_dtype
 from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known, NoRule
-from traceprop.tracing.jaxpr.rows import Window
+from traceprop.tracing.jaxpr.rows import Window, with_window
 from traceprop.tracing.jaxpr.shape import joined, sliced, transposed
 
+_METHODS = {
+    "scatter-add": "add",
+    "scatter-sub": "subtract",
+    "scatter-mul": "multiply",
+    "scatter-min": "min",
+    "scatter-max": "max",
+}
 _COMBINE: dict[str, Any] = {
     "scatter-add": jnp.add,
     "scatter-sub": jnp.subtract,
@@ -61,18 +75,41 @@ def _dynamic_update_slice(e: Equation) -> Sequence[Held]:
 
 
 def _dynamic_update(e: Equation, moving: Sequence[int]) -> Sequence[Held]:
-    """Which cell of the update lands where hangs on the starts: any along the axes on which it moves."""
-    rank = e.x.rank
-    shifted = [k for k in range(rank) if e.graph.value(e.inputs[1]).type.dims[k] != e.x.type.dims[k]]
-    update = tuple(Full() if k in shifted else axis(k) for k in range(rank))
-    reads = [GivenRead(0, tuple(axis(k) for k in range(rank))), GivenRead(1, update)]
-    reads += [GivenRead(2 + k, (), Kind.CONTROL) for k in range(rank)]
-    return e.opaque(GivenMap(tuple(reads), False))
+    """Along every axis where the update is the shorter one, a position less its start is a position of the update, or none."""
+    x, put = e.x, e.graph.value(e.inputs[1])
+    inside: Value | None = None
+    for k in range(x.rank):
+        size, width, start = int(x.type.dims[k]), int(put.type.dims[k]), e.inputs[2 + k]
+        room = size - width
+        if not room:
+            continue
+        dtype = e.graph.value(start).type.dtype
+        places = Known(np.arange(size, dtype=numpy_dtype(dtype)))
+        at = e.emit(
+            elementwise, [places, start], functools.partial(_behind, room), "position_in_update", dtype, room=room
+        )
+        here = e.emit(elementwise, [at], lambda i, n=width: (i >= 0) & (i < n), "within", "bool", to=width)
+        near = e.emit(elementwise, [at], lambda i, n=width: jnp.clip(i, 0, n - 1), "clamp_index", dtype, to=width - 1)
+        put = e.emit(gather, [put, near], functools.partial(_taken, k), "take", axis=k)
+        here = e.graph.reshape(here, [size if n == k else 1 for n in range(x.rank)])
+        inside = here if inside is None else e.emit(elementwise, [inside, here], jnp.logical_and, "and", "bool")
+    assert inside is not None
+    return [e.emit(elementwise, [inside, put, x], jnp.where, "where", control=(0,))]
+
+
+def _behind(room: int, places: Any, start: Any) -> Any:
+    return places - jnp.clip(start, 0, room)
+
+
+def _taken(k: int, array: Any, index: Any) -> Any:
+    return jnp.take(array, index, axis=k, mode="clip")
 
 
 def _scatter(e: Equation) -> Sequence[Held]:
     numbers = e["dimension_numbers"]
     x, index, update = e.x, e.graph.value(e.inputs[1]), e.graph.value(e.inputs[2])
+    if e.name == "scatter" and not e.bodies.gives_last(e["update_jaxpr"]):
+        return _applied(e)
     dropped = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
     kept = [k for k in range(x.rank) if k not in dropped]
     if not all(update.type.dims) or not all(x.type.dims):
@@ -138,6 +175,105 @@ def _replaced(
 
 
 def _scattered(
+    e: Equation, window: Window, where: dict[int, int], x: Value, index: Value, update: Value
+) -> Sequence[Held]:
+    """By one number for every addressed cell: (i, j) <- %x[i, j], %updates[%codes==i, j], and the codes decided."""
+    if not window.ready or not index.type.dims[-1] or not all(index.type.dims):
+        return [x] if not all(index.type.dims[:-1]) else _coarse(e, window, where, x, index, update)
+    numbers = e["dimension_numbers"]
+    addressed = [*window.batch, *window.looked]
+    cells = int(np.prod([window.shape[k] for k in addressed]))
+    rest = [window.shape[k] for k in window.rest]
+    lead = [n for n in range(update.rank) if n not in numbers.update_window_dims]
+    behind = [*[k for k in window.looked if k in where], *window.rest]
+    codes = _codes(e, window, index, [int(n) for n in numbers.scatter_indices_batching_dims], cells)
+    count = int(np.prod(codes.type.dims))
+    rows = e.graph.reshape(transposed(e, update, [*lead, *(where[k] for k in behind)]), [count, *rest])
+    codes = e.graph.reshape(codes, (count,))
+    order = [*addressed, *window.rest]
+    flat = e.graph.reshape(transposed(e, x, order), [cells, *rest])
+    found = _replacing(e, flat, codes, rows) if e.name == "scatter" else _combining(e, flat, codes, rows)
+    found = e.graph.reshape(found, [window.shape[k] for k in order])
+    return [transposed(e, found, [order.index(k) for k in range(x.rank)])]
+
+
+def _codes(e: Equation, window: Window, index: Value, index_batch: Sequence[int], cells: int) -> Value:
+    """For every index, and every cell of the window there, the number of the addressed cell; `cells` and above are dropped."""
+    sizes = [window.shape[k] for k in window.looked]
+    columns = [window.starts.index(k) for k in window.looked]
+    batch = [(place, window.shape[k]) for place, k in zip(index_batch, window.batch, strict=True)]
+    clips = "CLIP" in str(e["mode"])
+    native = functools.partial(_numbered, tuple(batch), tuple(columns), tuple(sizes), tuple(window.room), clips, cells)
+    dtype = "i64" if index.type.dtype in ("i64", "u64") else "i32"
+    attrs = {"sizes": tuple(sizes), "room": tuple(window.room), "batch": tuple(place for place, _ in batch)}
+    start = e.emit(reduce, [index], native, "scatter_index", dtype, axes=(index.rank - 1,), **attrs)
+    return with_window(e, start, window)[0]
+
+
+def _numbered(
+    batch: tuple[tuple[int, int], ...], columns: tuple[int, ...], sizes: tuple[int, ...], room: tuple[int, ...],
+    clips: bool, cells: int, index: Any,
+) -> Any:  # fmt: skip
+    last = jnp.asarray(room)
+    dropped = jnp.zeros(index.shape[:-1], bool) if clips else ((index < 0) | (index > last)).any(-1)
+    dtype = jnp.int64 if index.dtype in (jnp.int64, jnp.uint64) else jnp.int32
+    held = jnp.clip(index, 0, last).astype(dtype)
+    total = jnp.zeros(index.shape[:-1], dtype)
+    for place, size in batch:
+        total = total * size + lax.broadcasted_iota(dtype, total.shape, place)
+    for m, size in zip(columns, sizes, strict=True):
+        total = total * size + held[..., m]
+    return jnp.where(dropped, cells, total)
+
+
+def _replacing(e: Equation, x: Value, codes: Value, rows: Value) -> Value:
+    """A cell that was addressed is that of the last update which came there."""
+    cells = int(x.type.dims[0])
+    rule = GivenMap(
+        (GivenRead(0, (GivenLook(OWN_RESULT, (axis(0),)),), Kind.CONTROL), GivenRead(0, (Full(),), Kind.ORDER))
+    )
+    owner = e.emit(opaque, [codes], functools.partial(_last, cells), "owner", codes.type.dtype, rule, shape=(cells,))
+    near = e.emit(elementwise, [owner], lambda i: jnp.maximum(i, 0), "max", owner.type.dtype, other=0)
+    put = e.emit(gather, [rows, near], functools.partial(_taken, 0), "take", axis=0)
+    held = e.emit(elementwise, [owner], lambda i: i >= 0, "ge", "bool", other=0)
+    wide = e.graph.reshape(held, (cells, *[1] * (x.rank - 1)))
+    return e.emit(elementwise, [wide, put, x], jnp.where, "where", control=(0,))
+
+
+def _last(cells: int, codes: Any) -> Any:
+    places = jnp.arange(len(codes), dtype=codes.dtype)
+    return jnp.full((cells,), -1, codes.dtype).at[codes].max(places, mode="drop")
+
+
+def _combining(e: Equation, x: Value, codes: Value, rows: Value) -> Value:
+    """A cell of %x, with all updates that came there."""
+    names = axes(x.rank)
+    rule = GivenMap((
+        GivenRead(0, names),
+        GivenRead(2, (GivenMembers(1, names[0]), *names[1:])),
+        GivenRead(1, (GivenMembers(1, names[0]),), Kind.CONTROL),
+        GivenRead(1, (Full(),), Kind.ORDER),
+    ))  # fmt: skip
+    native = functools.partial(_combined, _METHODS[e.name])
+    return e.emit(opaque, [x, codes, rows], native, rule=rule, shape=x.type.dims)
+
+
+def _combined(method: str, x: Any, codes: Any, rows: Any) -> Any:
+    return getattr(x.at[codes], method)(rows, mode="drop")
+
+
+def _applied(e: Equation) -> Sequence[Held]:
+    """`x.at[i].apply(f)`: a function of the cell, at the positions of the index; what stands for updates is not used."""
+    x, index = e.x, e.inputs[1]
+    if isinstance(index, Known) and isinstance(e.inputs[2], Known):
+        where, nothing = index.array, e.inputs[2].array
+        return [e.emit(elementwise, [x], lambda t: e.native(t, where, nothing), "scatter_apply")]
+    held = e.graph.value(index)
+    reads = (GivenRead(0, axes(x.rank)), GivenRead(1, (Full(),) * held.rank, Kind.CONTROL))
+    return e.opaque(GivenMap(reads, False))
+
+
+def _coarse(
     e: Equation, window: Window, where: dict[int, int], x: Value, index: Value, update: Value
 ) -> Sequence[Held]:
     """(i, j) <- %x[i, j], %updates[*, j], and all indices decided it."""
