@@ -6,6 +6,7 @@
 from traceprop.passes.encodings import bounds
 from traceprop.passes.encodings.bitmap import Bitmap
 from traceprop.passes.encodings.blob import from_bytes, to_bytes
+from traceprop.passes.encodings.blocks import Blocks, Repeated
 from traceprop.passes.encodings.choose import HINTS, encode
 from traceprop.passes.encodings.columns import Columns
 from traceprop.passes.encodings.complement import Complement
@@ -23,6 +24,7 @@ __all__ = [
     "HINTS",
     "AbstractPositions",
     "Bitmap",
+    "Blocks",
     "Columns",
     "Complement",
     "Dictionary",
@@ -32,6 +34,7 @@ __all__ = [
     "Frames",
     "Packed",
     "Plain",
+    "Repeated",
     "Rice",
     "Strided",
     "bounds",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from traceprop.errors import CorruptError, NewerVersionError
 from traceprop.passes.encodings.bitmap import Bitmap
+from traceprop.passes.encodings.blocks import Blocks, Repeated
 from traceprop.passes.encodings.columns import Columns
 from traceprop.passes.encodings.complement import Complement
 from traceprop.passes.encodings.dictionary import Dictionary
@@ -40,10 +41,12 @@ _CODES: dict[int, type[AbstractPositions]] = {
     9: Frames,
     10: Dictionary,
     11: Digits,
+    12: Blocks,
+    13: Repeated,
 }
 _DTYPES = dict(enumerate("u1 u2 u4 u8 i1 i2 i4 i8".split()))
 _NESTED = 255
-_DEEP = 4
+_DEEP = 6
 
 
 def to_bytes(positions: AbstractPositions) -> bytes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from traceprop.passes.encodings.bitmap import Bitmap
+from traceprop.passes.encodings.blocks import Blocks, Repeated, matched
 from traceprop.passes.encodings.columns import Columns
 from traceprop.passes.encodings.complement import Complement, missing_from
 from traceprop.passes.encodings.dictionary import Dictionary
@@ -49,7 +51,7 @@ def encode(numbers: Any, hint: str | None = None) -> AbstractPositions:
     if array.dtype == np.uint64 and array.size and int(array.max()) >= 1 << 63:
         raise OverflowError("a position above 2**63 - 1 has no encoding")
     if array.ndim == 2 and 0 < array.shape[1] <= 8 and hint in (None, "pairs"):
-        columns = [encode(array[:, k]) for k in range(array.shape[1])]
+        columns = _matched(array) or [encode(array[:, k]) for k in range(array.shape[1])]
         if hint == "pairs" or sum(c.nbytes for c in columns) < _packed_bytes(array):
             low, high = (min(c.facts.low for c in columns), max(c.facts.high for c in columns))
             return Columns(Facts(array.shape, array.dtype, low, high), columns)
@@ -90,10 +92,35 @@ def _few(numbers: Ints, span: int) -> tuple[Ints, Ints] | None:
     some = np.unique(numbers[:: max(1, len(numbers) // 1024)])
     if len(some) > 256:
         return None
-    words, codes = np.unique(numbers, return_inverse=True)
+    words, codes = _coded(numbers, span)
     if len(words) * 8 * 8 + len(numbers) * int(len(words) - 1).bit_length() > 0.8 * len(numbers) * span.bit_length():
         return None
-    return words, codes.astype(np.int64)
+    return words, codes
+
+
+def _coded(numbers: Ints, span: int) -> tuple[Ints, Ints]:
+    """The different numbers, ascending, and which of them stands at each position."""
+    if span > 64 * len(numbers):
+        found, inverse = np.unique(numbers, return_inverse=True)
+        return found, inverse.astype(np.int64)
+    low = int(numbers.min())
+    there = bits.set_bits(numbers - low, span)  # how many numbers stand before one is its code
+    counts = bits.count_ones(there)
+    return bits.ones_from(there, 0, int(np.bitwise_count(there).sum())) + low, bits.rank(there, counts, numbers - low)
+
+
+def _matched(pairs: NDArray[Any]) -> list[AbstractPositions] | None:
+    """Pairs of many to many, by group, where that is smaller than column by column."""
+    if pairs.shape[1] != 2 or len(pairs) < 64 or max(abs(int(pairs.min())), abs(int(pairs.max()))) >= _WIDEST:
+        return None
+    left, right = (np.ascontiguousarray(pairs[:, k], dtype=np.int64) for k in (0, 1))
+    found = matched(left, right)
+    if found is None or 2 * len(found[2]) > len(right):  # blocks that do not come again save nothing
+        return None
+    rows, codes, words, begins = found
+    facts = [Facts(side.shape, pairs.dtype, int(side.min()), int(side.max())) for side in (left, right)]
+    blocks = Blocks(facts[1], encode(codes, "ordinals"), encode(words), encode(begins, "ascending"))
+    return [Repeated(facts[0], encode(rows, "ascending"), blocks), blocks]
 
 
 def _bytes(number: int) -> int:

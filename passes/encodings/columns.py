@@ -7,12 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from traceprop.passes.encodings.blocks import Repeated
 from traceprop.passes.encodings.positions import AbstractPositions, Facts
 from traceprop.passes.kernels.reference import Ints
 
 
 class Columns(AbstractPositions):
-    """Each column of a two-dimensional array in an encoding of its own: left rows ascend, right ones seldom do."""
+    """Each column of a two-dimensional array in an encoding of its own: left rows ascend, right ones seldom do.
+
+    Left rows that are repeated by the blocks of right ones share these, and they are held once.
+    """
 
     encoding: ClassVar[str] = "columns"
 
@@ -42,8 +46,14 @@ class Columns(AbstractPositions):
         return found
 
     def state(self) -> tuple[tuple[int, ...], tuple[AbstractPositions, ...]]:
+        if len(self.columns) == 2 and isinstance(left := self.columns[0], Repeated) and left.blocks is self.columns[1]:
+            return (left.facts.low, left.facts.high), (left.rows, left.blocks)
         return (), self.columns
 
     @classmethod
     def restored(cls, facts: Facts, numbers: tuple[int, ...], parts: Sequence[Any]) -> Columns:
+        if numbers:
+            low, high = numbers
+            rows, blocks = parts
+            return cls(facts, [Repeated(Facts(facts.shape[:1], facts.dtype, low, high), rows, blocks), blocks])
         return cls(facts, parts)

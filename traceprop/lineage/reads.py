@@ -21,6 +21,7 @@ from traceprop.lineage.runs import Runs
 from traceprop.passes.encodings import AbstractPositions, Columns, Plain
 
 _MANY_CELLS = 4_000_000
+_AXES = [axis_symbol(k) for k in range(len(AXIS_NAMES))]
 
 
 class Scope:
@@ -179,7 +180,9 @@ def _shift(place: AxisRead, axis: int, scope: Scope) -> int | None:
     """c where the place is `axis + c`."""
     if not isinstance(place, Expr):
         return None
-    rest = place - axis_symbol(axis)
+    if place == _AXES[axis]:
+        return 0
+    rest = place - _AXES[axis]
     return None if axes_in(rest) else scope.number(rest)
 
 

@@ -59,14 +59,19 @@ class Region:
         parts = [np.ravel_multi_index(grid(box), self.shape).ravel() for box in self.boxes] if self.shape else []
         if not self.shape and self.boxes:
             parts = [np.zeros(1, dtype=np.int64)]
-        return np.unique(np.concatenate([self.flat.positions, *parts])).astype(np.int64)
+        if len(parts) == 1 and not self.flat:  # a box lists its cells in order
+            return parts[0]
+        return Runs.of(np.concatenate([self.flat.positions, *parts])).positions
 
     def cells(self) -> np.ndarray:
         """Cell coordinates, int64 (k, ndim), in row-major order."""
         flat = self.cells_flat()
         if not self.shape:
             return np.zeros((len(flat), 0), dtype=np.int64)
-        return np.stack(np.unravel_index(flat, self.shape), axis=1).astype(np.int64).reshape(len(flat), len(self.shape))
+        cells = np.empty((len(flat), len(self.shape)), dtype=np.int64)
+        for axis, positions in enumerate(np.unravel_index(flat, self.shape)):
+            cells[:, axis] = positions
+        return cells
 
     def along(self, axis: int) -> Runs:
         """The positions on one axis that some cell has."""

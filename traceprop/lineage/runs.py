@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from traceprop.passes.encodings.positions import as_runs
 from traceprop.passes.kernels import dispatch
 
 _EMPTY = np.empty(0, dtype=np.int64)
@@ -29,10 +30,7 @@ class Runs:
     @classmethod
     def of(cls, positions: Any) -> Runs:
         """The set of some positions, in any order and with repeats."""
-        positions = np.asarray(positions, dtype=np.int64).ravel()
-        if len(positions) > 1 and (np.diff(positions) < 0).any():
-            positions = np.sort(positions)
-        return cls(*dispatch.runs_from_indices(positions))
+        return cls(*as_runs(np.asarray(positions, dtype=np.int64).ravel()))
 
     @classmethod
     def spans(cls, lows: np.ndarray, highs: np.ndarray) -> Runs:
@@ -73,7 +71,17 @@ class Runs:
         return Runs(*dispatch.union(self.starts, self.stops, other.starts, other.stops))
 
     def __and__(self, other: Runs) -> Runs:
+        if not self or not other:
+            return _NONE
+        if self._inside_one(other):
+            return self
+        if other._inside_one(self):
+            return other
         return Runs(*dispatch.intersection(self.starts, self.stops, other.starts, other.stops))
+
+    def _inside_one(self, other: Runs) -> bool:
+        """Whether the other is a single run that holds this set: mostly it is all of an axis."""
+        return len(other.starts) == 1 and bool(other.starts[0] <= self.starts[0] and self.stops[-1] <= other.stops[0])
 
     def __sub__(self, other: Runs) -> Runs:
         return Runs(*dispatch.difference(self.starts, self.stops, other.starts, other.stops))
@@ -92,3 +100,6 @@ class Runs:
     def shifted(self, by: int) -> Runs:
         """Every position moved by so much."""
         return Runs(self.starts + by, self.stops + by)
+
+
+_NONE = Runs(_EMPTY, _EMPTY)

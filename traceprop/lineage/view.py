@@ -395,7 +395,7 @@ def _positions(rows: Any, shape: tuple[int, ...], of: str = "the value") -> np.n
     outside = flat[(flat < -size) | (flat >= size)]
     if len(outside):
         raise LineageError(f"row {outside[0]} is out of range: {of} has {size} rows, numbered from 0")
-    return np.unique(np.where(flat < 0, flat + size, flat))
+    return Runs.of(np.where(flat < 0, flat + size, flat)).positions
 
 
 def _region_of(shape: tuple[int, ...], index: Any) -> Region:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from traceprop.errors import CorruptError, NewerVersionError
 from traceprop.passes.encodings import (
     Bitmap,
+    Blocks,
+    Columns,
     Complement,
     Dictionary,
     Digits,
@@ -20,12 +22,15 @@ from traceprop.passes.encodings import (
     Frames,
     Packed,
     Plain,
+    Repeated,
     Rice,
     Strided,
+    bounds,
     encode,
     from_bytes,
     to_bytes,
 )
+from traceprop.passes.encodings.blocks import matched
 from traceprop.passes.encodings.complement import missing_from
 from traceprop.passes.kernels import bits, dispatch, reference
 
@@ -196,6 +201,50 @@ def test_pairs_keep_their_columns_apart():
         np.testing.assert_array_equal(np.asarray(positions.column(1)), pairs[:, 1])
         np.testing.assert_array_equal(positions.take([[0, 3], [1999, 5]]), pairs.ravel()[[[0, 3], [1999, 5]]])
         np.testing.assert_array_equal(positions.part(3, 8), pairs.ravel()[3:8])
+
+
+@lean
+@given(st.lists(st.integers(0, 5), max_size=60), st.lists(st.integers(0, 5), max_size=40), st.randoms())
+def test_pairs_of_many_to_many_are_held_by_group(left, right, random):
+    rights = [[r for r, key in enumerate(right) if key == wanted] for wanted in range(6)]
+    pairs = np.array([(n, r) for n, key in enumerate(left) for r in rights[key]], dtype=np.int64).reshape(-1, 2)
+    if not len(pairs):
+        return
+    held = [encode(pairs, "pairs")]
+    found = matched(pairs[:, 0].copy(), pairs[:, 1].copy())
+    if found is not None:
+        rows, codes, words, begins = map(encode, found)
+        facts = [encode(pairs[:, k]).facts for k in (0, 1)]
+        blocks = Blocks(facts[1], codes, words, begins)
+        held.append(Columns(encode(pairs).facts, [Repeated(facts[0], rows, blocks), blocks]))
+    for positions in (*held, *(from_bytes(to_bytes(each)) for each in held)):
+        np.testing.assert_array_equal(np.asarray(positions), pairs)
+        for k in (0, 1):
+            column, array = positions.column(k), pairs[:, k]
+            np.testing.assert_array_equal(np.asarray(from_bytes(to_bytes(column))), array)
+            at = np.array([random.randrange(len(array)) for _ in range(9)])
+            np.testing.assert_array_equal(column._take(at), array[at])
+            lo, hi = sorted(random.randrange(len(array) + 1) for _ in range(2))
+            np.testing.assert_array_equal(column.part(lo, hi), array[lo:hi])
+            if k == 0:
+                edges = ints(*range(-1, 62))
+                np.testing.assert_array_equal(column.rank(edges), np.searchsorted(array, edges))
+            assert members(column.where(ints(3), ints(8))) == {n for n, x in enumerate(array) if 3 <= x < 8}
+
+
+def test_a_join_of_many_to_many_takes_little_more_than_its_information():
+    rng = np.random.default_rng(6)
+    n, m, groups = 30_000, 10_000, 1000
+    left, right = rng.integers(0, groups, n), rng.integers(0, groups, m)
+    order = np.argsort(right, kind="stable")
+    begins = np.searchsorted(right[order], np.arange(groups + 1))
+    counts = np.diff(begins)[left]
+    rows = np.repeat(np.arange(n), counts)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    pairs = np.stack([rows, order[np.repeat(begins[left], counts) + within]], axis=1)
+    held = encode(pairs, "pairs")
+    np.testing.assert_array_equal(np.asarray(held), pairs)
+    assert held.nbytes <= 1.2 * bounds.join(n, m, held)
 
 
 # -- bytes ----------------------------------------------------------------------------------------------------------------
