@@ -75,7 +75,7 @@ def data_valuation(
         that stay.
     radius
         The distance within which rows vote ("threshold"), or the width of the Gaussian weights ("weighted"); None for
-        the median distance from a validation row to its k-th neighbour.
+        the median distance from a validation row to its 10 k-th neighbour, or its k-th.
     bits
         "weighted": weights are rounded to 2^bits levels; 1 to 8.
     sources
@@ -137,7 +137,9 @@ def _neighbours(game: NeighbourGame, method: str, k: int, radius: float | None, 
             )
         if method == "weighted" and k > LARGEST_K:
             raise ModelError(f"method='weighted' counts exactly for k up to {LARGEST_K}, not {k}")
-        parameters["radius"] = neighbour_radius(distances, k) if radius is None else float(radius)
+        # One radius for all leaves few neighbours in thin places: the votes of rows around need it wider than weights do.
+        rank = 10 * k if method == "threshold" else k
+        parameters["radius"] = neighbour_radius(distances, rank) if radius is None else float(radius)
         game_of = f"within {parameters['radius']:.4g}"
     with progress("validation rows", distances.m) as tell:
         if method == "threshold":
