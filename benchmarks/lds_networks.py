@@ -23,6 +23,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "influence, the trained model": {"estimator": "influence", "checkpoints": 1},
     "influence, 5 checkpoints of its training": {"estimator": "influence"},
     "trak, 2,048 dimensions, 5 checkpoints": {"estimator": "trak"},
+    "ekfac, the trained model": {"estimator": "ekfac", "checkpoints": 1},
     "tracin, 5 checkpoints": {"estimator": "tracin"},
     "gradient dot": {"estimator": "dot"},
     "last layer": {"estimator": "last-layer"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -12,7 +13,16 @@ from traceprop.passes.attribution.losses import Floats
 LEAST, MOST = 0.03, 3.0
 """What is tried, in units of the mean diagonal of M. Under more, training samples hardly bear on one another."""
 _TRIED = 25
+_HALVINGS = 7
 _USUAL = 1.0 / 3.0
+
+
+class AbstractLeverages(Protocol):
+    """What is known of M: how much each sample holds of its own fit."""
+
+    def leverages(self, level: float) -> Floats:
+        """The diagonal of M (M + level)^-1: float64 (n,), below 1."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +53,7 @@ class Damping:
 
 
 def by_held_out_loss(
-    spectrum: Spectrum,
+    spectrum: AbstractLeverages,
     mean: float,
     curvature: Floats,
     residual: Floats,
@@ -60,16 +70,23 @@ def by_held_out_loss(
     moved_loss
         The mean loss of the training samples, were their f moved by so much: float64 (n,) to a number.
     """
-    strengths = np.geomspace(LEAST, MOST, _TRIED)
-    found = []
-    for strength in strengths:
+
+    def too_little(strength: float) -> bool:
         leverage = spectrum.leverages(strength * mean)
-        found.append(moved_loss(leverage / (1.0 - leverage) * residual / curvature))
-    away = np.abs(np.log(np.maximum(found, 1e-12)) - np.log(max(held_out_loss, 1e-12)))
+        return moved_loss(leverage / (1.0 - leverage) * residual / curvature) > held_out_loss
+
+    low, high = np.log(LEAST), np.log(MOST)
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if too_little(float(np.exp(middle))) else (low, middle)
     return Damping(
-        float(strengths[int(away.argmin())]),
-        "a training row that is left out then has the loss of test rows, which training never saw",
+        float(np.exp(high)), "a training row that is left out then has the loss of test rows, which training never saw"
     )
+
+
+def usual() -> Damping:
+    """A third of the mean diagonal, where nothing tells more."""
+    return Damping(_USUAL, "a third of the mean, for want of held-out rows")
 
 
 def by_left_out_residuals(spectrum: Spectrum, mean: float, residual: Floats) -> Damping:

@@ -129,9 +129,10 @@ class TestGaussNewton:
             predicted = kept @ scores.T
             return np.mean([spearmanr(predicted[:, t], np.array(truth)[:, t])[0] for t in range(T)])
 
-        found = {name: lds(name) for name in ("influence", "trak", "tracin")}
+        found = {name: lds(name) for name in ("influence", "trak", "ekfac", "tracin")}
         assert found["influence"] > 0.3
         assert found["trak"] > 0.3
+        assert found["ekfac"] > found["tracin"]
         assert found["influence"] > found["tracin"]
 
     def test_damping_comes_from_held_out_rows_and_not_from_training_rows(self, store, ring):
@@ -177,7 +178,7 @@ class TestAll:
             engine.attribute(list(gradient)).scores, expected, rtol=2e-2, atol=1e-4 * np.abs(expected).max()
         )
 
-    @pytest.mark.parametrize("name", ["influence", "newton", "trak", "tracin", "dot", "cosine", "last-layer"])
+    @pytest.mark.parametrize("name", ["influence", "newton", "trak", "ekfac", "tracin", "dot", "cosine", "last-layer"])
     def test_a_row_speaks_for_its_own_label(self, name, store, ring):
         X, y = ring[:2]
         scores = np.asarray(tp.attribution_engine(store, name).scores(X, y))

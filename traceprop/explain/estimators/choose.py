@@ -11,6 +11,7 @@ from traceprop.explain.estimators.logged import LoggedCosine, LoggedDot
 from traceprop.explain.estimators.network import (
     LARGEST_KERNEL,
     AbstractNetworkEstimator,
+    EkFac,
     GaussNewtonInfluence,
     GaussNewtonNewton,
     LastLayer,
@@ -29,7 +30,7 @@ def _table(*classes: Any) -> dict[str, Any]:
 
 
 LINEAR = _table(Influence, Newton, Dot, Cosine)
-NETWORK = _table(GaussNewtonInfluence, GaussNewtonNewton, Trak, TracIn, NetworkDot, NetworkCosine, LastLayer)
+NETWORK = _table(GaussNewtonInfluence, GaussNewtonNewton, Trak, EkFac, TracIn, NetworkDot, NetworkCosine, LastLayer)
 LOGGED = _table(LoggedDot, LoggedCosine)
 
 

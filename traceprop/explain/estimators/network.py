@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from traceprop.errors import ModelError
 from traceprop.explain.estimators.base import AbstractEstimator, Found, subset_effects
-from traceprop.passes.attribution.damping import Damping, by_held_out_loss, by_left_out_residuals
+from traceprop.passes.attribution.damping import (
+    AbstractLeverages,
+    Damping,
+    by_held_out_loss,
+    by_left_out_residuals,
+    usual,
+)
+from traceprop.passes.attribution.ekfac import EKFAC
 from traceprop.passes.attribution.factors import DenseFactors, LayerFactors, kernel, products, projected, squares
 from traceprop.passes.attribution.gauss_newton import AbstractGaussNewton, DualGaussNewton, PrimalGaussNewton
 from traceprop.training.adapter import AbstractGradientAdapter
@@ -17,6 +24,7 @@ from traceprop.training.checkpoints import Checkpoint, spread
 from traceprop.training.linearised import Linearised
 from traceprop.training.store import GradientStore
 
+Solver = AbstractGaussNewton | EKFAC
 CHECKPOINTS = 5
 LARGEST_KERNEL = 25_000
 """Training samples whose kernel (float32, 2.5 GB) and its factor are kept in memory."""
@@ -195,7 +203,7 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
     ) -> None:
         super().__init__(store, outcome, checkpoints)
         self._given = None if damping is None else Damping(float(damping), "as given")
-        self._made: dict[Checkpoint, AbstractGaussNewton] = {}
+        self._made: dict[Checkpoint, Solver] = {}
         self._damping: dict[Checkpoint, Damping] = {}
         self._held_out = False
         self._check_size()
@@ -213,7 +221,7 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
         solver = self._solver(checkpoint, train, self._unseen_loss(X, tests))
         return self.in_outcome(self.answer(solver, self.asked(tests, train)), tests)
 
-    def answer(self, solver: AbstractGaussNewton, asked: np.ndarray) -> np.ndarray:
+    def answer(self, solver: Any, asked: Any) -> np.ndarray:
         return solver.scores(asked)
 
     def of_products(self, checkpoint: Checkpoint, found: np.ndarray) -> np.ndarray:
@@ -221,16 +229,16 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
         _check_curved(train)
         return -self.answer(self._solver(checkpoint, train, None), found[None])[0]
 
-    def made(self, train: Linearised) -> AbstractGaussNewton:
+    def made(self, train: Linearised) -> Solver:
         """The Gauss-Newton matrix of the training samples."""
         whole = kernel(train.layers, train.layers, len(train), len(train))
         return DualGaussNewton(whole, train.roots, train.residuals)
 
-    def asked(self, tests: Linearised, train: Linearised) -> np.ndarray:
+    def asked(self, tests: Linearised, train: Linearised) -> Any:
         """Test samples as the matrix is asked about them."""
         return kernel(tests.layers, train.layers, len(tests), len(train))
 
-    def _solver(self, checkpoint: Checkpoint, train: Linearised, unseen: float | None) -> AbstractGaussNewton:
+    def _solver(self, checkpoint: Checkpoint, train: Linearised, unseen: float | None) -> Solver:
         if checkpoint not in self._made:
             if len(self.checkpoints) > 1 and not self._affordable():
                 self._made.clear()
@@ -238,9 +246,16 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
         solver = self._made[checkpoint]
         known = self._damping.get(checkpoint)
         if known is None or (unseen is not None and not self._held_out):
-            self._damping[checkpoint] = self._given or _found_damping(solver, train, unseen)
+            self._damping[checkpoint] = self._given or self.found_damping(solver, train, unseen)
         solver.damp(self._damping[checkpoint].strength)
         return solver
+
+    def found_damping(self, solver: Any, train: Linearised, unseen: float | None) -> Damping:
+        """Find the damping, by the loss on samples that training never saw where there are some."""
+        spectrum = solver.spectrum()
+        if unseen is None:
+            return by_left_out_residuals(spectrum, solver.mean, train.residuals)
+        return _held_out_damping(spectrum, solver, train, unseen)
 
     def _affordable(self) -> bool:
         return 8 * len(self.store) ** 2 * len(self.checkpoints) <= 2 << 30
@@ -271,7 +286,7 @@ class GaussNewtonNewton(GaussNewtonInfluence):
 
     name = "newton"
 
-    def answer(self, solver: AbstractGaussNewton, asked: np.ndarray) -> np.ndarray:
+    def answer(self, solver: Any, asked: Any) -> np.ndarray:
         return solver.scores_left_out(asked)
 
     def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
@@ -279,9 +294,30 @@ class GaussNewtonNewton(GaussNewtonInfluence):
         for checkpoint in self.checkpoints:
             train, tests = self.training(checkpoint), checkpoint.adapter.linearised(X, y)
             _check_curved(train)
-            solver = self._solver(checkpoint, train, self._unseen_loss(X, tests))
+            solver: Any = self._solver(checkpoint, train, self._unseen_loss(X, tests))
             total += self.in_outcome(solver.effects(self.asked(tests, train), subsets).T, tests).T
         return total / np.float32(len(self.checkpoints)), "estimated", self.why
+
+
+class EkFac(GaussNewtonInfluence):
+    """By a matrix that is diagonal in each layer's own basis (George et al. 2018; Grosse et al. 2023)."""
+
+    name = "ekfac"
+
+    def _check_size(self) -> None:
+        return
+
+    def made(self, train: Linearised) -> EKFAC:
+        return EKFAC(train.layers, train.roots, train.residuals)
+
+    def asked(self, tests: Linearised, train: Linearised) -> Sequence[LayerFactors]:
+        return tests.layers
+
+    def found_damping(self, solver: EKFAC, train: Linearised, unseen: float | None) -> Damping:
+        return usual() if unseen is None else _held_out_damping(solver, solver, train, unseen)
+
+    def of_gradient(self, gradient: Any) -> Found:
+        raise ModelError("estimator='ekfac' takes test rows (engine.scores, engine.explain), not a whole gradient")
 
 
 class Trak(GaussNewtonInfluence):
@@ -306,12 +342,11 @@ class Trak(GaussNewtonInfluence):
         raise ModelError("estimator='trak' takes test rows (engine.scores, engine.explain), not a whole gradient")
 
 
-def _found_damping(solver: AbstractGaussNewton, train: Linearised, unseen: float | None) -> Damping:
-    spectrum = solver.spectrum()
-    if unseen is None:
-        return by_left_out_residuals(spectrum, solver.mean, train.residuals)
-    moved: Callable[[np.ndarray], float] = lambda by: float(train.loss_at(train.values + by).mean())  # noqa: E731
-    return by_held_out_loss(spectrum, solver.mean, train.roots, train.residuals, moved, unseen)
+def _held_out_damping(leverages: AbstractLeverages, solver: Solver, train: Linearised, unseen: float) -> Damping:
+    def moved(by: np.ndarray) -> float:
+        return float(train.loss_at(train.values + by).mean())
+
+    return by_held_out_loss(leverages, solver.mean, train.roots, train.residuals, moved, unseen)
 
 
 def _check_curved(train: Linearised) -> None:
