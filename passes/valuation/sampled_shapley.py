@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from traceprop.passes.kernels.reference import Floats
 
@@ -57,5 +57,5 @@ def sampled_shapley(players: int, worth: Callable[[int], float], rounds: int, se
                 after = worth(coalition)
                 gained[player] += (after - before) / players
                 before = after
-    half = t.ppf(0.975, rounds - 1) * means.std(axis=0, ddof=1) / np.sqrt(rounds)
+    half = stdtrit(rounds - 1, 0.975) * means.std(axis=0, ddof=1) / np.sqrt(rounds)
     return Estimate(means.mean(axis=0), np.asarray(half))
