@@ -4,6 +4,7 @@
 """
 
 from traceprop.passes.encodings import bounds
+from traceprop.passes.encodings.algebra import compose, inverse, sliced
 from traceprop.passes.encodings.bitmap import Bitmap
 from traceprop.passes.encodings.blob import from_bytes, to_bytes
 from traceprop.passes.encodings.blocks import Blocks, Repeated
@@ -38,7 +39,10 @@ __all__ = [
     "Rice",
     "Strided",
     "bounds",
+    "compose",
     "encode",
     "from_bytes",
+    "inverse",
+    "sliced",
     "to_bytes",
 ]

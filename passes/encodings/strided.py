@@ -113,6 +113,16 @@ class Strided(AbstractPositions):
         start = np.asarray(first[run] + steps[run] * (lo - begins[run]), dtype=np.int64)
         return start, steps[run], hi - lo
 
+    def sliced(self, lo: int, hi: int) -> Strided:
+        """The positions lo … hi - 1: the runs between, the first and the last of them cut."""
+        if lo >= hi:
+            return Strided(Facts((0,), self.dtype, 0, 0), *(np.empty(0, dtype=np.uint8),) * 3)
+        first, steps, lengths = self._cut(np.array([lo]), np.array([hi]))
+        last = first + steps * (lengths - 1)
+        low, high = int(min(first.min(), last.min())), int(max(first.max(), last.max()))
+        begins = np.cumsum(lengths) - lengths
+        return Strided(Facts((hi - lo,), self.dtype, low, high), begins, shrunk(first), shrunk(steps))
+
     def then(self, later: Strided) -> Strided:
         """Positions of positions: what stands here at the numbers that `later` holds. Run by run.
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from traceprop.ir import Op, Value
 from traceprop.ir.dump import map_text, value_names
-from traceprop.ir.opset import distinct, filter, group, join, match, random, record, sort
+from traceprop.ir.opset import constant, distinct, filter, group, join, match, random, record, sort
 from traceprop.lineage.reads import Scope
 from traceprop.lineage.walk import needed, scope_of
 from traceprop.passes.encodings import AbstractPositions, Columns, bounds
@@ -47,7 +47,7 @@ def footprint(calls: Iterable[tuple[Call, Sequence[Value]]]) -> list[Kept]:
             place = str(op.location or "")
             if op.result in kept and op.definition is not record and op.operands:
                 found.append(_captured(op, place, text, kept, scope_of(call)))
-            else:
+            elif op.definition is not constant:
                 found.append(Kept(op.label, place, text, "symbolic", 0.0))
     return found
 

@@ -26,8 +26,11 @@ from traceprop.passes.encodings import (
     Rice,
     Strided,
     bounds,
+    compose,
     encode,
     from_bytes,
+    inverse,
+    sliced,
     to_bytes,
 )
 from traceprop.passes.encodings.blocks import matched
@@ -35,7 +38,7 @@ from traceprop.passes.encodings.complement import missing_from
 from traceprop.passes.kernels import bits, dispatch, reference
 
 TWINS = ["numpy", pytest.param("compiled", marks=pytest.mark.skipif(not dispatch.HAVE_EXTENSION, reason="not built"))]
-lean = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+lean = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(params=TWINS, autouse=True)
@@ -173,6 +176,31 @@ def test_runs_are_composed_and_inverted_as_runs(array, data):
     inverse = Strided.of(encode(order).facts, order).inverse()
     assert inverse is not None
     np.testing.assert_array_equal(np.asarray(inverse)[order], np.arange(30))
+
+
+@lean
+@given(numbers, st.data())
+def test_laws_of_composition_inversion_and_slices(array, data):
+    order = ints(*data.draw(st.permutations(range(len(array)))))
+    some = ints(*data.draw(st.lists(st.integers(0, max(len(array) - 1, 0)), max_size=20 if len(array) else 0)))
+    for held in encodings_of(array):
+        np.testing.assert_array_equal(np.asarray(compose(held, encode(order))), array[order])
+        both = compose(compose(held, encode(order)), encode(some))
+        np.testing.assert_array_equal(np.asarray(both), np.asarray(compose(held, compose(encode(order), encode(some)))))
+        lo = data.draw(st.integers(0, len(array)))
+        hi = data.draw(st.integers(lo, len(array)))
+        cut = sliced(held, lo, hi)
+        np.testing.assert_array_equal(np.asarray(cut), array[lo:hi])
+        if hi > lo and cut.encoding == "runs":
+            assert (cut.facts.low, cut.facts.high) == (array[lo:hi].min(), array[lo:hi].max())
+        with pytest.raises(IndexError, match="out of range"):
+            sliced(held, 0, len(array) + 1)
+    for held in encodings_of(order):
+        np.testing.assert_array_equal(np.asarray(inverse(held))[order], np.arange(len(order)))
+        np.testing.assert_array_equal(np.asarray(inverse(inverse(held))), order)
+    for wrong in ([0, 0], [1, 2], [0, 2, 2, 3], [0, 1, 1, 3, 4, 5, 5, 7]):
+        with pytest.raises(ValueError, match="not a permutation"):
+            inverse(encode(np.array(wrong)))
 
 
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i4", "u4", "i8", "u8"])
