@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import traceprop as tp
+from traceprop import stores
 
 KINDS = ("direct", "aggregate", "control", "order", "any")
 ROOT = Path(__file__).parent.parent.parent
@@ -43,6 +44,12 @@ def assert_same_answers(stored: Any, live: Any, where: dict[str, str] | None = N
     same(stored.keys(slice(None)), live.keys(slice(None)))
     for i in range(min(rows, 4)):
         assert stored.locate(i) == live.locate(i)
+
+
+def opened(kind: str, address: str) -> stores.AbstractStore:
+    """The store at an address: a path, or a DSN."""
+    makers = {"sqlite": stores.SQLiteStore, "postgres": stores.PostgresStore, "parquet": stores.ParquetStore}
+    return makers[kind](address)
 
 
 def same(got: Any, wanted: Any) -> None:

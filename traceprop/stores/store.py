@@ -47,6 +47,9 @@ class AbstractStore(ABC):
         """
         if name is None and run is None:
             raise StoreError("load takes the name of a run, or its id as run=")
+        for given in (name, run):
+            if given is not None:
+                check_name(given)
         found = self._find(name, run)
         if found is None:
             raise StoreError(self._unknown(name, run))
