@@ -16,7 +16,10 @@ from tests.lineage import programs as base
 from tests.lineage.programs import _BIG as MANY_AXES
 from tests.lineage.programs import FINITE, NUMBER, Kind, RandomProgram, drawn_steps
 
-DTYPES = ("float64", "float64", "float64", "float32", "int64", "int32", "bool", "complex128")
+DTYPES = (
+    *("float64",) * 6, "float32", "float32", "float16", "int64", "int64", "int32", "int8", "uint8", "uint32", "bool", "bool",
+    "complex128", "complex64",
+)  # fmt: skip
 QUICKLY = {"xla_backend_optimization_level": 0}
 
 
@@ -269,18 +272,30 @@ OPS: dict[str, Kind] = {
 
 
 @st.composite
-def given_arrays(draw: st.DrawFn, numbers: Sequence[float] = FINITE) -> np.ndarray:
+def given_arrays(draw: st.DrawFn, numbers: Sequence[float] = FINITE, dtypes: Sequence[str] = DTYPES) -> np.ndarray:
     """A small array; its values come from a short list."""
     rank = draw(st.sampled_from([1, 1, 2, 2, 2, 3, 0]))
     shape = tuple(draw(st.sampled_from([3, 4, 2, 1, 0])) for _ in range(rank))
-    dtype = draw(st.sampled_from(DTYPES))
+    dtype = draw(st.sampled_from(dtypes))
     cells = draw(st.lists(st.sampled_from(numbers), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
-    return np.array(cells, dtype=np.float64).reshape(shape).astype(dtype)
+    array = np.array(cells, dtype=np.float64).reshape(shape)
+    return np.asarray(np.abs(array) if dtype[0] == "u" else array).astype(dtype)
+
+
+SMOOTH = (
+    "sin add multiply sum mean cumsum add_number index reshape ravel transpose expand_dims broadcast_to flip roll repeat tile "
+    "concatenate stack matmul take_rows set_row triu inverse"
+).split()
+"""Ops that random draws see fully: a change of any cell that is read changes what is written, and nothing cancels."""
 
 
 @st.composite
 def programs(
-    draw: st.DrawFn, names: Sequence[str] = tuple(OPS), max_steps: int = 30, max_cells: int = 40
+    draw: st.DrawFn,
+    names: Sequence[str] = tuple(OPS),
+    max_steps: int = 30,
+    max_cells: int = 40,
+    dtypes: Sequence[str] = DTYPES,
 ) -> JaxProgram:
     """1–3 sources and up to `max_steps` ops that JAX takes; nothing is computed while drawing."""
 
@@ -296,5 +311,5 @@ def programs(
         with jax.enable_x64(True):
             return jax.eval_shape(applied, *(given[k] for k in arrays))
 
-    sources = tuple(draw(given_arrays()) for _ in range(draw(st.integers(1, 3))))
+    sources = tuple(draw(given_arrays(dtypes=dtypes)) for _ in range(draw(st.integers(1, 3))))
     return JaxProgram(sources, *drawn_steps(draw, OPS, names, sources, value, max_steps, max_cells, "fibc"))

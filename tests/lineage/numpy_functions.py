@@ -106,6 +106,7 @@ CASES: dict[str, Case] = {
     # statistics
     "percentiles": Case(lambda a: np.percentile(a, [25, 50], axis=0), (A,)),
     "quantiles": Case(lambda a: np.quantile(a, [[0.2], [0.9]]), (A,)),
+    "quantiles of few bits": Case(lambda a: np.quantile(a.astype("f4"), [0.2, 0.9], axis=(0, 2)), (X,)),
     "nanpercentile": Case(lambda a: np.nanpercentile(a, 30, axis=0), (A,)),
     "average": Case(lambda a: np.average(a, axis=0), (A,)),
     "average weights": Case(lambda a, w: np.average(a, axis=0, weights=np.abs(w)), (A, floats(4))),
@@ -251,6 +252,7 @@ CASES: dict[str, Case] = {
     # text
     "text equal": Case(lambda t, u: t == u, (texts(4), texts(4))),
     "text less": Case(lambda t: t < "b", (texts(4),)),
+    "text of no axis": Case(lambda t, u: (t == u, u == t, u < u, t[:1] == u), (texts(3), texts()), "u < u"),
     "text wide": Case(lambda t, u: t[:, None] == u, (texts(4), texts(2))),
     "text sort": Case(np.sort, (texts(4),)),
     "text unique": Case(np.unique, (texts(4),)),

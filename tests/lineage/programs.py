@@ -11,12 +11,18 @@ import numpy as np
 from hypothesis import strategies as st
 
 import traceprop as tp
+from traceprop.ir.types import dtype_name, numpy_dtype
+from traceprop.tracing.lazy import is_lazy
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Params = tuple[Any, ...]
 
-DTYPES = ("f64", "f64", "f64", "f32", "i64", "bool")
-_NUMPY = {"f64": np.float64, "f32": np.float32, "i64": np.int64, "bool": np.bool_}
+# The first half are what most programs compute with; then every width, text, dates and the time between them.
+DTYPES = (
+    *("f64",) * 8, *("f32",) * 2, *("i64",) * 2, *("bool",) * 2,
+    "f16", "i8", "i16", "i32", "u8", "u16", "u32", "u64", "c64", "c128", "str", "str", "date", "datetime", "days", "duration",
+)  # fmt: skip
+TEXTS = ["a", "b ", "Ab", " ", "", "cc"]
 
 # Few and small, so that ties, equal keys and repeated masks are common.
 FINITE = [-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.0, 2.0, 3.0]
@@ -51,7 +57,7 @@ class RandomProgram:
     @property
     def data_decides_sizes(self) -> bool:
         """Whether a size hangs on the data: such sizes cannot always be shown equal while a function is traced."""
-        return any(step.name.startswith("mask") or step.name == "flatnonzero" for step in self.steps)
+        return any(step.name.startswith("mask") or step.name in DATA_DECIDES for step in self.steps)
 
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         found = list(values)
@@ -261,6 +267,110 @@ _ARRAYS = [np.array([[1.0], [2.0]]), np.array([0.5]), np.float64(2.0), np.float3
 _BIG = 4  # axes at most
 
 
+def real(v: Any) -> bool:
+    return v.dtype.kind in "fiu"
+
+
+def number(v: Any) -> bool:
+    return v.dtype.kind in "fiuc"
+
+
+def floating(v: Any) -> bool:
+    return v.dtype.kind == "f" and v.dtype != np.float16
+
+
+def text(v: Any) -> bool:
+    return v.dtype.kind == "U"
+
+
+def time(v: Any) -> bool:
+    return v.dtype.kind in "mM"
+
+
+def vector(v: Any) -> bool:
+    return v.ndim == 1 and v.size and floating(v)
+
+
+def square(v: Any) -> bool:
+    return v.ndim in (2, 3) and v.size and v.shape[-1] == v.shape[-2] and floating(v)
+
+
+def _two(fits: Callable[[Any], bool], rank: int | None = None) -> Any:
+    """Two values of one kind."""
+
+    def drawn(draw: Draw, values: Sequence[Any]) -> Any:
+        a = _some(draw, values, lambda v: fits(v) and (rank is None or v.ndim == rank))
+        if a is None:
+            return None
+        b = _some(
+            draw, values, lambda v: fits(v) and (v.ndim == rank if rank is not None else _broadcasts(values[a], v))
+        )
+        return None if b is None else ((a, b), ())
+
+    return drawn
+
+
+def _masked_fold(draw: Draw, values: Sequence[Any]) -> Any:
+    """A value, a mask that is broadcast to it, and one of its axes."""
+    a = _some(draw, values, lambda v: v.ndim and number(v))
+    if a is None:
+        return None
+    m = _some(draw, values, lambda v: v.dtype == bool and v.ndim <= values[a].ndim and _fits(v.shape, values[a].shape))
+    return None if m is None else ((a, m), (draw(st.integers(0, values[a].ndim - 1)),))
+
+
+def _fits(shape: Sequence[int], wide: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(tuple(shape), wide) == wide
+    except ValueError:
+        return False
+
+
+def _counted(draw: Draw, values: Sequence[Any]) -> Any:
+    """A value with rows, and small whole numbers made of a vector of as many."""
+    n = _some(draw, values, lambda v: v.ndim == 1 and v.dtype.kind in "biu")
+    if n is None:
+        return None
+    x = _some(draw, values, lambda v: v.ndim and len(v) == len(values[n]))
+    return (x, n), ()
+
+
+def _among(drawn: Any, fits: Callable[[Any], bool]) -> Any:
+    """The same, where the values that do not fit look as if they had no axes."""
+    return lambda draw, values: drawn(draw, [v if fits(v) else np.empty(()) for v in values])
+
+
+def _small(n: Any) -> Any:
+    return n.astype("int64") % 3
+
+
+def _two_indices(draw: Draw, values: Sequence[Any]) -> Any:
+    k = _some(draw, values, lambda v: v.ndim >= 2 and all(v.shape))
+    if k is None:
+        return None
+    first, second = draw(st.permutations(range(values[k].ndim)))[:2]
+    count = draw(st.integers(1, 3))
+    places = [
+        tuple(draw(st.integers(-values[k].shape[axis], values[k].shape[axis] - 1)) for _ in range(count))
+        for axis in (first, second)
+    ]
+    return (k,), (first, second, *places)
+
+
+def _by_two_indices(x: Any, first: int, second: int, here: tuple[int, ...], there: tuple[int, ...]) -> Any:
+    items: list[Any] = [slice(None)] * x.ndim
+    items[first], items[second] = np.array(here), np.array(there)
+    return x[tuple(items)]
+
+
+def _divided(a: Any, b: Any) -> Any:
+    """The usual way round a division by zero; lazy values outside a traced function take no `out=`."""
+    wide = np.multiply(a, b)
+    if is_lazy(wide) and wide.trace is None:
+        return np.where(b != 0, np.true_divide(wide, b), 0)
+    return np.divide(wide, b, out=np.zeros_like(np.true_divide(wide, b)), where=b != 0)
+
+
 def _scaled(x: Any) -> Any:
     return (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-8)
 
@@ -275,6 +385,10 @@ BINARY = (
 ).split()
 REDUCTIONS = ("sum mean std var max min prod any all median ptp count_nonzero nansum nanmean nanmax").split()
 
+DATA_DECIDES = {"flatnonzero", "unique", "union1d", "intersect1d", "setdiff1d", "bincount", "repeat_rows"}
+TEXT = "upper lower strip str_len isalpha title".split()
+DAY = np.timedelta64(1, "D")
+
 OPS: dict[str, Kind] = {
     **{name: Kind(getattr(np, name), _unary(fits=lambda v: v.dtype != bool)) for name in UNARY},
     **{name: Kind(getattr(np, name), _binary) for name in BINARY},
@@ -288,7 +402,10 @@ OPS: dict[str, Kind] = {
     "clip": Kind(lambda x, lo, hi: np.clip(x, lo, hi), _unary(NUMBER, NUMBER, fits=lambda v: v.dtype != bool)),
     "astype": Kind(
         lambda x, dtype: x.astype(dtype),
-        _unary(st.sampled_from(["float32", "float64", "bool"]), fits=lambda v: v.dtype.kind in "fbi"),
+        _unary(
+            st.sampled_from(["float32", "float64", "bool", "float16", "int8", "int32", "uint8", "uint64", "complex64"]),
+            fits=lambda v: v.dtype.kind in "fbiuc" and bool(np.all((v == v) & (np.abs(v) < 100))),
+        ),
     ),
     "where": Kind(
         lambda x, c: np.where(x > c, x, -1.0), _unary(NUMBER)
@@ -360,20 +477,122 @@ OPS: dict[str, Kind] = {
     "outer": Kind(np.outer, lambda draw, values: (lambda a, b: None if a is None or b is None else ((a, b), ()))(
         _some(draw, values, lambda v: v.ndim == 1), _some(draw, values, lambda v: v.ndim == 1))),
     "einsum": Kind(lambda x, spec: np.einsum(spec, x), _diagonal),
+    # more of NumPy
+    "conj": Kind(np.conj, _unary(fits=number)),
+    "parts": Kind(lambda z: z.real + 2 * z.imag, _unary(fits=lambda v: v.dtype.kind == "c")),
+    "bits": Kind(lambda x: (x & 3) ^ 1, _unary(fits=lambda v: v.dtype.kind in "iu")),
+    "modf": Kind(lambda x: np.modf(x)[0], _unary(fits=real)),
+    "divided": Kind(_divided, _two(floating)),
+    "sum_where": Kind(lambda x, m, axis: np.sum(x, axis=axis, where=m), _masked_fold),
+    "max_where": Kind(lambda x, m, axis: np.max(x, axis=axis, where=m, initial=0), _masked_fold),
+    "percentiles": Kind(lambda x, axis: np.percentile(x, [20, 70], axis=axis), _over_axis()),
+    "average": Kind(lambda x, w: np.average(x, axis=0, weights=np.abs(w) + 1),
+                    _among(_looked_up, real)),
+    "cov": Kind(
+        lambda x: np.cov(x, rowvar=False), _unary(fits=lambda v: v.ndim == 2 and v.shape[0] > 1 and v.shape[1] and floating(v))
+    ),
+    "outer_less": Kind(np.less.outer, _two(real, 1)),
+    "gradient": Kind(lambda x: np.gradient(x, axis=0), _unary(fits=lambda v: v.ndim and v.shape[0] > 1 and number(v))),
+    "diff_prepend": Kind(lambda x: np.diff(x, axis=-1, prepend=0), _unary(fits=lambda v: v.ndim and number(v))),
+    "tril": Kind(np.tril, _unary(st.integers(-1, 1), fits=lambda v: v.ndim > 1 and number(v))),
+    "triu": Kind(np.triu, _unary(st.integers(-1, 1), fits=lambda v: v.ndim > 1 and number(v))),
+    "diag": Kind(np.diag, _unary(st.integers(-1, 1), fits=lambda v: v.ndim in (1, 2) and all(v.shape) and number(v))),
+    "trace": Kind(lambda x: np.trace(x, axis1=-2, axis2=-1), _unary(fits=lambda v: v.ndim > 1 and number(v))),
+    "inv": Kind(lambda x: np.linalg.inv(x + 9 * np.eye(x.shape[-1])), _unary(fits=square)),
+    "solve": Kind(lambda x: np.linalg.solve(x + 9 * np.eye(x.shape[-1]), x), _unary(fits=square)),
+    "qr": Kind(lambda x: np.linalg.qr(x)[1], _unary(fits=lambda v: v.ndim in (2, 3) and v.size and floating(v))),
+    "cholesky": Kind(lambda x: np.linalg.cholesky(x / 9 + 9 * np.eye(x.shape[-1])), _unary(fits=square)),
+    "fft": Kind(
+        lambda x, axis: np.fft.fft(x, axis=axis), _among(_over_axis(1, none=False), lambda v: number(v) and all(v.shape))
+    ),
+    "rfftn": Kind(np.fft.rfftn, _unary(fits=lambda v: v.ndim and v.size and real(v))),
+    "convolve": Kind(lambda v, w: np.convolve(v, w, "same"), _two(vector, 1)),
+    "kron": Kind(np.kron, _two(lambda v: v.ndim and number(v))),
+    "roll_flat": Kind(np.roll, _unary(st.integers(-3, 3), fits=lambda v: v.ndim)),
+    "delete": Kind(lambda x: np.delete(x, [0, -1], axis=0), _unary(fits=lambda v: v.ndim and v.shape[0] > 1)),
+    "insert": Kind(
+        lambda x, k: np.insert(x, k, 1, axis=0), _unary(st.integers(0, 1), fits=lambda v: v.ndim and len(v) and number(v))
+    ),
+    "repeat_rows": Kind(lambda x, n: np.repeat(x, _small(n), axis=0), _counted),
+    "by_row": Kind(lambda x, n: x[_small(n) % max(len(x), 1)], _counted),
+    "first_largest": Kind(lambda x: x[np.argmax(x, axis=0)], _unary(fits=lambda v: v.ndim == 1 and v.size and real(v))),
+    "two_indices": Kind(_by_two_indices, _two_indices),
+    "take_clip": Kind(lambda x, n: np.take(x, n.astype("int64"), axis=0, mode="clip"), _counted),
+    "choose": Kind(lambda x, n: np.choose(_small(n) % 2, [x, -x]),
+                   _among(_counted, lambda v: v.ndim == 1 and v.dtype.kind in "bif")),
+    "set_rows": Kind(lambda x, n: tp.at(x)[_small(n) % max(len(x), 1)].set(x[::-1]), _counted),
+    "unique": Kind(np.unique, _unary()),
+    "unique_inverse": Kind(lambda x: np.unique(x, return_inverse=True)[1], _unary()),
+    "isin": Kind(np.isin, _two(lambda v: v.dtype.kind in "fiu")),
+    **{name: Kind(getattr(np, name), _two(real, 1)) for name in ("union1d", "intersect1d", "setdiff1d")},
+    "searchsorted": Kind(lambda a, v: np.searchsorted(np.sort(a), v), _two(real, 1)),
+    "digitize": Kind(lambda v: np.digitize(v, [-1.0, 0.5, 1.0]), _unary(fits=real)),
+    "histogram": Kind(lambda v: np.histogram(v, bins=[-2, 0, 1, 3])[0], _unary(fits=real)),
+    "bincount": Kind(lambda n: np.bincount(_small(n)), _unary(fits=lambda v: v.ndim == 1 and v.dtype.kind in "biu")),
+    "interp": Kind(lambda v, w: np.interp(v, np.arange(len(w)), w), _two(vector, 1)),
+    "partition": Kind(lambda x: np.partition(x, 0), _unary(fits=lambda v: v.ndim and v.shape[-1] and real(v))),
+    "lexsort": Kind(lambda v, w: np.lexsort((v, w)), _among(_looked_up, lambda v: v.ndim == 1)),
+    # text
+    **{f"text_{name}": Kind(getattr(np.strings, name), _unary(fits=text)) for name in TEXT},
+    "text_add": Kind(np.strings.add, _two(text)),
+    "text_replace": Kind(lambda t: np.strings.replace(t, "b", "xy"), _unary(fits=text)),
+    "text_find": Kind(lambda t: np.strings.find(t, "b"), _unary(fits=text)),
+    "text_is": Kind(lambda t: t == "a", _unary(fits=text)),
+    "text_of": Kind(lambda x: x.astype(str), _unary(fits=lambda v: v.dtype.kind in "iub")),
+    "text_one_hot": Kind(
+        lambda t: (t[:, None] == np.unique(t)).astype("float64"), _unary(fits=lambda v: text(v) and v.ndim == 1)
+    ),
+    "text_isin": Kind(lambda t: np.isin(t, ["a", "cc"]), _unary(fits=text)),
+    # dates, and the time between them
+    "since": Kind(lambda d: d - d.min(), _unary(fits=lambda v: time(v) and v.size)),
+    "days": Kind(lambda d: d / DAY, _unary(fits=lambda v: v.dtype.kind == "m")),
+    "later": Kind(lambda d, n: d + n * DAY, _unary(st.integers(-3, 3), fits=time)),
+    "to_days": Kind(lambda d: d.astype(f"{d.dtype.kind}8[D]"), _unary(fits=time)),
+    "to_time": Kind(lambda d: d.astype(f"{d.dtype.kind}8[us]"), _unary(fits=time)),
+    "ordinal": Kind(lambda d: d.astype("int64"), _unary(fits=time)),
+    "isnat": Kind(np.isnat, _unary(fits=time)),
+    "after": Kind(lambda d: d > np.datetime64("2020-01-02"), _unary(fits=lambda v: v.dtype.kind == "M")),
 }  # fmt: skip
+
+SMOOTH = (
+    "sin add multiply sum mean cumsum add_number number_minus reshape rows_flat ravel transpose T swapaxes "
+    "expand_dims squeeze broadcast_to flip roll repeat tile concatenate stack hstack vstack column_stack index take_rows take "
+    "matmul dot outer add.reduce roll_flat delete two_indices tril triu diag convolve kron inv solve "
+    "mask_constant insert"
+).split()
+"""Ops that random draws see fully: a change of any cell that is read changes what is written, and nothing cancels."""
 
 
 @st.composite
-def arrays(draw: st.DrawFn, numbers: Sequence[float] = FINITE) -> np.ndarray:
+def arrays(draw: st.DrawFn, numbers: Sequence[float] = FINITE, dtypes: Sequence[str] = DTYPES) -> np.ndarray:
     """A small array; its values come from a short list."""
     rank = draw(st.sampled_from([1, 1, 2, 2, 2, 3, 0]))
     shape = tuple(draw(st.sampled_from([3, 4, 2, 5, 1, 0])) for _ in range(rank))
-    dtype = draw(st.sampled_from(DTYPES))
-    cells = draw(st.lists(st.sampled_from(numbers), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
-    array = np.array(cells, dtype=np.float64).reshape(shape)
-    if dtype[0] != "f":
+    dtype = draw(st.sampled_from(dtypes))
+    count = int(np.prod(shape))
+    if dtype == "str":
+        return np.array(draw(st.lists(st.sampled_from(TEXTS), min_size=count, max_size=count)), dtype="U2").reshape(
+            shape
+        )
+    cells = draw(st.lists(st.sampled_from(numbers), min_size=count, max_size=count))
+    return as_dtype(np.array(cells, dtype=np.float64).reshape(shape), dtype)
+
+
+def as_dtype(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Numbers as cells of a dtype: unsigned ones from 0, dates around 2020, times half a day apart."""
+    if dtype[0] not in "fc":
         array = np.asarray(np.nan_to_num(array, posinf=1, neginf=0))
-    return array.astype(_NUMPY[dtype])
+    if dtype in ("date", "days"):
+        spans = np.floor(array).astype("m8[D]")
+        return np.asarray(spans if dtype == "days" else np.datetime64("2020-01-01", "D") + spans)
+    if dtype in ("datetime", "duration"):
+        spans = (array * 43_200_000_000).astype("m8[us]")
+        return np.asarray(spans if dtype == "duration" else np.datetime64("2020-01-01", "us") + spans)
+    if dtype[0] == "u":
+        array = np.asarray(np.floor(np.abs(array)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return array.astype(numpy_dtype(dtype))
 
 
 @st.composite
@@ -383,6 +602,7 @@ def programs(
     names: Sequence[str] = tuple(OPS),
     max_steps: int = 12,
     max_cells: int = 200,
+    dtypes: Sequence[str] = DTYPES,
 ) -> RandomProgram:
     """1–3 sources and up to `max_steps` ops that NumPy takes; the last value and up to one more are returned."""
 
@@ -391,8 +611,17 @@ def programs(
             warnings.simplefilter("ignore")
             return np.asarray(OPS[name].apply(*given))
 
-    sources = tuple(draw(arrays(numbers)) for _ in range(draw(st.integers(1, 3))))
-    return RandomProgram(sources, *drawn_steps(draw, OPS, names, sources, value, max_steps, max_cells))
+    sources = tuple(draw(arrays(numbers, dtypes)) for _ in range(draw(st.integers(1, 3))))
+    return RandomProgram(sources, *drawn_steps(draw, OPS, names, sources, value, max_steps, max_cells, "fiubcUmM"))
+
+
+def _known(dtype: Any) -> bool:
+    """Whether the IR has the dtype: times come in days and microseconds alone, and no wider number than 64 bits."""
+    try:
+        dtype_name(dtype)
+    except TypeError:
+        return False
+    return True
 
 
 def drawn_steps(
@@ -416,9 +645,9 @@ def drawn_steps(
         operands, params = drawn
         try:
             found = value(name, *(values[k] for k in operands), *params)
-        except (ValueError, TypeError, IndexError, ZeroDivisionError):
+        except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError):
             continue
-        if found.size > max_cells or found.ndim > _BIG or found.dtype.kind not in kinds or found.dtype == np.float16:
+        if found.size > max_cells or found.ndim > _BIG or found.dtype.kind not in kinds or not _known(found.dtype):
             continue
         steps.append(Step(name, operands, params))
         values.append(found)

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 import traceprop as tp
-from tests.lineage.programs import FINITE, OPS, RandomProgram, programs
+from tests.lineage.exactness import told_and_seen
+from tests.lineage.programs import FINITE, OPS, SMOOTH, TEXTS, RandomProgram, programs
 from tests.lineage.test_values import lazily, same, traced
 from traceprop.errors import TracepropError
 from traceprop.lineage import trails
@@ -33,10 +34,22 @@ def rows_of(view: Any, i: Any, kind: str = "any") -> dict[str, set[int]]:
 
 
 def others(array: np.ndarray, cell: tuple[int, ...]) -> list[Any]:
-    """Other values for a cell: near, far, and of the other sign."""
-    if array.dtype == bool:
-        return [not array[cell]]
-    return [v for v in (array[cell] + 1, array[cell] - 2, 100, -100, 0) if v != array[cell]]
+    """Other values for a cell: near, far, and of the other sign; other words; days and hours away."""
+    old, kind = array[cell], array.dtype.kind
+    if kind == "b":
+        return [not old]
+    if kind == "U":
+        return [word for word in (*TEXTS, "zz") if word != old]
+    if kind in "mM":
+        steps = (np.timedelta64(n, "D") for n in (1, -2, 100, -100))
+        return [old + step for step in steps] if old == old else [np.array(0, array.dtype)[()]]
+    if kind == "u":
+        return [v for v in (0, 1, 2, 5, 100) if v != old]
+    if kind == "i":
+        return [v for v in (int(old) + 1, int(old) - 2, 100, -100, 0) if v != old and abs(v) < 128]
+    if kind == "c":
+        return [v for v in (old + 1, old - 2, old + 1j, 100, -100, 0) if v != old]
+    return [v for v in (old + 1, old - 2, 100, -100, 0) if v != old]
 
 
 def changed(
@@ -49,7 +62,7 @@ def changed(
         sources[k][cell] = value
         try:
             again = program.plain(*sources)[position]
-        except (ValueError, IndexError, TypeError, ZeroDivisionError):
+        except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError):
             continue
         if again.shape != base.shape:  # only cells that are still there can be compared
             if again.ndim != base.ndim:
@@ -117,6 +130,16 @@ def check_consistent(lazy: Any) -> None:
 @given(programs(FINITE, max_steps=30, max_cells=40))
 def test_traced_is_sound(program):
     check_sound(program, traced(program), [f"given_{k}" for k in range(len(program.sources))])
+
+
+@settings(thorough, max_examples=60)
+@given(programs(FINITE, SMOOTH, max_steps=10, max_cells=24, dtypes=("f64",)))
+def test_exact_where_draws_see_everything(program):
+    """No cell is reported that never matters, in programs of ops that hide nothing from random draws."""
+    shapes = [source.shape for source in program.sources]
+    ids = [f"given_{k}" for k in range(len(shapes))]
+    told, seen = told_and_seen(traced(program), ids, shapes, lambda sources: program.plain(*sources))
+    assert told == seen
 
 
 @thorough

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import traceprop as tp
-from tests.lineage.table_programs import STEPS, changed, changes, frames, programs, run
+from tests.lineage.table_programs import COLUMNS, SCHEMA, STEPS, changed, changes, frames, programs, run
 from traceprop.ir import constants_of, parse
 
 EXAMPLES = settings(max_examples=60, deadline=None)
@@ -65,8 +66,20 @@ def test_forward_is_the_converse_of_backward(program, left, right, data):
 
 
 def test_every_step_is_run_by_some_program_of_one_step():
-    left = pl.DataFrame({"k": [1, 1, None, 2], "x": [1.0, None, 2.0, float("nan")], "s": ["oak", None, "elm", "oak"]})
-    right = pl.DataFrame({"k": [1, 3, 1], "x": [0.5, 1.5, 2.5], "s": ["oak", "ash", "elm"]})
+    days, times = [date(2020, 1, 31), None, date(2021, 5, 6)], [datetime(2020, 1, 1, 6), datetime(2022, 1, 1), None]
+    left = pl.DataFrame(
+        {
+            "k": [1, 1, None, 2],
+            "x": [1.0, None, 2.0, float("nan")],
+            "s": ["oak", None, "elm", "oak"],
+            "d": [*days, date(2020, 1, 1)],
+            "e": [*times, None],
+        },
+        schema=SCHEMA,
+    )
+    right = pl.DataFrame(
+        {"k": [1, 3, 1], "x": [0.5, 1.5, 2.5], "s": ["oak", "ash", "elm"], "d": days, "e": times}, schema=SCHEMA
+    )
     for name in STEPS:
         t, other = tp.from_dataframe(left, source_id=f"t {name}"), tp.from_dataframe(right, source_id=f"o {name}")
-        assert STEPS[name](t, other).columns == ["k", "x", "s"], name
+        assert STEPS[name](t, other).columns == COLUMNS, name

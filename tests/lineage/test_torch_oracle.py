@@ -13,7 +13,8 @@ from traceprop.errors import TracepropError
 
 torch = pytest.importorskip("torch")
 
-from tests.lineage.test_oracle import cells_of, check_sound  # noqa: E402
+from tests.lineage.exactness import told_and_seen  # noqa: E402
+from tests.lineage.test_oracle import check_sound  # noqa: E402
 from tests.lineage.torch_programs import SMOOTH, TorchProgram, programs  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
@@ -55,32 +56,10 @@ def test_traced_is_sound(program):
     check_sound(program, results, ids_of(program), vanished=not program.writes_constants)
 
 
-def moved(program: TorchProgram, k: int, cell: tuple[int, ...], position: int, draws: int) -> np.ndarray:
-    """Which cells of a returned value some draw of one source cell changes, other sources as they are."""
-    rng = np.random.default_rng(5)
-    found: Any = False
-    for _ in range(draws):
-        sources = [rng.normal(size=source.shape) for source in program.sources]
-        before = program.plain(*sources)[position]
-        sources[k][cell] += rng.normal() + 2
-        found = found | (program.plain(*sources)[position] != before)
-    return found
-
-
 @settings(drawn, max_examples=40)
 @given(programs(SMOOTH, ("float64",), max_steps=10, max_cells=24))
 def test_exact_where_draws_see_everything(program):
     """No cell is reported that never matters, in programs of ops that hide nothing from random draws."""
-    results = traced(program)
-    for position, lazy in enumerate(results):
-        if not hasattr(lazy, "value"):
-            continue
-        view = tp.provenance(lazy)
-        assert view.exact
-        shape = program.plain()[position].shape
-        reported = {index: cells_of(view, index) for index in np.ndindex(shape)}
-        for k, name in enumerate(ids_of(program)):
-            for cell in np.ndindex(program.sources[k].shape):
-                changed = moved(program, k, cell, position, 3)
-                for index in np.ndindex(shape):
-                    assert bool(changed[index]) == (cell in reported[index].get(name, ())), (index, name, cell)
+    shapes = [source.shape for source in program.sources]
+    told, seen = told_and_seen(traced(program), ids_of(program), shapes, lambda sources: program.plain(*sources))
+    assert told == seen

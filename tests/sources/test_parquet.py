@@ -35,11 +35,18 @@ def field_of(tmp_path, series: pl.Series):
         (pl.Series("x", [dt.timedelta(1)]), "duration", [dt.timedelta(1)]),
         (pl.Series("x", [dt.date(2020, 1, 1)]), "date", [dt.date(2020, 1, 1)]),
         (pl.Series("x", [dt.datetime(2020, 1, 1)], dtype=pl.Datetime("ns")), "datetime", [dt.datetime(2020, 1, 1)]),
+        (pl.Series("x", [dt.timedelta(1)], dtype=pl.Duration("ms")), "duration", [dt.timedelta(1)]),
     ],
 )
 def test_types(tmp_path, series, dtype, cells):
     found, read = field_of(tmp_path, series)
     assert (found, read.to_list()) == (dtype, cells)
+
+
+def test_nanoseconds_are_not_cut_off(tmp_path):
+    series = pl.Series("x", [1_000, 1_001]).cast(pl.Datetime("ns"))
+    with pytest.raises(SourceError, match=r"row 1: column 'x' holds .*, with nanoseconds"):
+        field_of(tmp_path, series)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def _named(part: Any, name: str) -> pl.DataFrame:
     pl = _polars()
     if isinstance(part, np.ndarray) and part.ndim == 2:
         return pl.DataFrame(part, schema=[f"{name}_{k}" for k in range(part.shape[1])])
-    return pl.DataFrame({name: part})
+    return pl.DataFrame({name: _series(part)})
 
 
 def all_valid(frame: pl.DataFrame) -> np.ndarray:
@@ -116,12 +116,10 @@ def argsort(keys: Sequence[Any], descending: bool = False) -> np.ndarray:
 def _comparison(name: str) -> Any:
     def compare(left: Any, right: Any) -> np.ndarray:
         pl = _polars()
-        if (
-            any(np.ndim(x) > 1 for x in (left, right))
-            or np.shape(left) != np.shape(right)
-            and np.ndim(left) == np.ndim(right) == 1
-        ):
+        shapes = (np.shape(left), np.shape(right))
+        if sorted(map(len, shapes)) not in ([0, 1], [1, 1]) or (shapes[0] != shapes[1] and () not in shapes):
             return _compared_wide(name, left, right)
+        left, right = (x.item() if isinstance(x, np.ndarray) and not x.ndim else x for x in (left, right))
         left, right = (
             x if isinstance(x, (str, pl.Series)) else pl.Series(np.asarray(x).tolist()) for x in (left, right)
         )
@@ -148,7 +146,10 @@ greater, greater_equal = _comparison("__gt__"), _comparison("__ge__")
 
 def _series(values: Any) -> pl.Series:
     pl = _polars()
-    return values if isinstance(values, pl.Series) else pl.Series(np.asarray(values))
+    if isinstance(values, pl.Series):
+        return values
+    array = np.asarray(values)
+    return pl.Series(array.astype("timedelta64[us]") if array.dtype.kind == "m" else array)  # polars counts no days
 
 
 def _polars() -> Any:

@@ -140,13 +140,48 @@ def _date(name: str) -> Any:
     return apply
 
 
+def _read_as(name: str, **given: Any) -> Any:
+    def apply(values: Any, format: str | None, strict: bool) -> np.ndarray:
+        series = _series(values)
+        found = getattr(series.str, name)(format, strict=False, **given)
+        lost = found.is_null() & series.is_not_null()
+        if strict and lost.any():
+            row = int(lost.arg_max() or 0)
+            like = f" of the form {format!r}" if format else ""
+            raise ValueError(
+                f"row {row}: {series[row]!r} is no {name.removeprefix('to_')}{like}; strict=False leaves it out"
+            )
+        return found.to_numpy()
+
+    apply.__doc__ = f"polars' `str.{name}` of a text column; NaT where there is none."
+    return apply
+
+
+def date_truncate(values: Any, every: str) -> np.ndarray:
+    """The beginning of the unit of the calendar that a date lies in."""
+    return _series(values).dt.truncate(every).to_numpy()
+
+
+def date_offset_by(values: Any, by: str) -> np.ndarray:
+    """Dates moved by units of the calendar."""
+    return _series(values).dt.offset_by(by).to_numpy()
+
+
+def date_format(values: Any, format: str) -> pl.Series:
+    """Dates as text."""
+    return _series(values).dt.to_string(format)
+
+
 TEXT = {
     "lower": "to_lowercase", "upper": "to_uppercase", "strip": "strip_chars", "len": "len_chars", "contains": "contains",
     "starts_with": "starts_with", "ends_with": "ends_with", "replace": "replace_all", "slice": "slice",
 }  # fmt: skip
-DATES = "year month day weekday ordinal_day quarter hour minute second".split()
+DATES = "year month day week weekday ordinal_day quarter days_in_month is_leap_year hour minute second".split()
 PAYLOADS: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (mean, median, mode, fill_null, cast, bin, encoded, is_null, isin)},
     **{f"text_{name}": _text(method) for name, method in TEXT.items()},
     **{f"date_{name}": _date(name) for name in DATES},
+    **{function.__name__: function for function in (date_truncate, date_offset_by, date_format)},
+    "text_to_date": _read_as("to_date"),
+    "text_to_datetime": _read_as("to_datetime", time_unit="us"),
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from traceprop.ir.location import user_location, warn_at
-from traceprop.runtime.table import _polars, _series
+from traceprop.runtime.table import _polars, _series, present
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,10 +17,10 @@ _ROW = "\0row"
 
 
 def key_frame(keys: Any) -> pl.DataFrame:
-    """Keys as a table whose columns are called 0, 1, …"""
+    """Keys as a table whose columns are called 0, 1, …; a NaN is as missing as a null (the engine finds some NaNs unequal)."""
     pl = _polars()
-    columns = keys.get_columns() if isinstance(keys, pl.DataFrame) else [_series(keys)]
-    return pl.DataFrame([column.alias(str(k)) for k, column in enumerate(columns)])
+    columns = keys.get_columns() if isinstance(keys, pl.DataFrame) else [keys]
+    return pl.DataFrame([present(column).alias(str(k)) for k, column in enumerate(columns)])
 
 
 def join(left: Any, right: Any, how: str) -> np.ndarray:

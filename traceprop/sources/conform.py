@@ -84,9 +84,10 @@ def conformed(source: Source, type: Type) -> Source:
     have = source.type(source.n_rows)
     if not isinstance(have, ArrayType) or have.dims[1:] != type.dims[1:]:
         raise SourceError(f"the new rows are {have}, where the fitted pipeline takes {type}")
-    value = source.value()
-    wanted = numpy_dtype(type.dtype)
-    return source if value.dtype == wanted else ConformedSource(source, value.astype(wanted), type)
+    if have.dtype == type.dtype:
+        return source
+    wanted = str if type.dtype == "str" else numpy_dtype(type.dtype)
+    return ConformedSource(source, source.value().astype(wanted), type)
 
 
 def _cells(type: Type) -> list[tuple[str, str]] | None:

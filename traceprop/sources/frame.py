@@ -36,6 +36,8 @@ def traceable(frame: pl.DataFrame, name: str) -> pl.DataFrame:
             series = _number(series, name)
         elif isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is not None:
             series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        if isinstance(series.dtype, (pl.Datetime, pl.Duration)):
+            series = _microseconds(series, name)
         _dtype_name(series, name)
         columns.append(series)
     return pl.DataFrame(columns) if columns else frame
@@ -57,6 +59,19 @@ def _dtype_name(series: pl.Series, name: str) -> str:
             "(tp.read_parquet takes columns=[…])"
         )
     return found
+
+
+def _microseconds(series: pl.Series, name: str) -> pl.Series:
+    """Times in the one unit that programs count in. Raises `SourceError` where a cell has nanoseconds that would be lost."""
+    made = series.dt.cast_time_unit("us")
+    lost = ~made.dt.cast_time_unit("ns").eq_missing(series.dt.cast_time_unit("ns"))
+    if getattr(series.dtype, "time_unit", "us") == "ns" and lost.any():
+        row = int(lost.arg_max() or 0)
+        raise SourceError(
+            f"{name}, row {row}: column {series.name!r} holds {series[row]}, with nanoseconds; programs count in microseconds: "
+            "round the column, or keep it as whole numbers"
+        )
+    return made
 
 
 def _number(series: pl.Series, name: str) -> pl.Series:

@@ -47,9 +47,13 @@ class ColumnMethods:
 
     @property
     def dt(self) -> Dates:
-        """Parts of dates: `t["born"].dt.year()`. Raises `TraceError` for a column that holds no dates."""
-        _check(self, "dt", ("date", "datetime"))
-        return Dates(self)
+        """Parts of dates, and lengths of time: `t["born"].dt.year()`, `(t["left"] - t["came"]).dt.total_days()`.
+
+        Raises `TraceError` for a column that holds neither. Dates are subtracted, compared and moved by operators:
+        `t["left"] - t["came"]`, `t["born"] < datetime.date(1990, 1, 1)`, `t["due"] + np.timedelta64(30, "D")`.
+        """
+        _check(self, "dt", ("date", "datetime", "days", "duration"))
+        return Spans(self) if self.type.dtype in ("days", "duration") else Dates(self)
 
 
 def _check(column: Any, accessor: str, dtypes: tuple[str, ...]) -> None:
@@ -102,19 +106,49 @@ class Text:
         """Where a cell ends so: bool."""
         return self._cells("ends_with", "bool", suffix=suffix)
 
+    def to_date(self, format: str | None = None, strict: bool = True) -> Any:
+        """Read as dates, in ISO form or as chrono's `format` says (`"%d.%m.%Y"`); null stays missing.
+
+        A cell that is no date is an `ExecutionError` that names its row; not `strict`, it is missing.
+        """
+        return self._cells("to_date", "date", format=format, strict=strict)
+
+    def to_datetime(self, format: str | None = None, strict: bool = True) -> Any:
+        """Read as points in time (microseconds, no time zone), as `to_date` reads dates."""
+        return self._cells("to_datetime", "datetime", format=format, strict=strict)
+
     def _cells(self, name: str, dtype: str = "str", **options: Any) -> Any:
         return emit(elementwise, [self._column], options, f"table.text_{name}", dtype)
 
 
 class Dates:
-    """Parts of the dates of one column, each f64 with NaN where there is no date.
+    """What a column of dates can be asked. Parts are f64, with NaN where there is no date.
 
-    `year()`, `month()` and `day()` from 1, `weekday()` with Monday 1, `ordinal_day()` of the year, `quarter()`; of a
-    `datetime` also `hour()`, `minute()`, `second()`.
+    `year()`, `month()` and `day()` from 1, `week()` as ISO counts it, `weekday()` with Monday 1, `ordinal_day()` of the year,
+    `quarter()`, `days_in_month()`, `is_leap_year()` (1 or 0); of a `datetime` also `hour()`, `minute()`, `second()`.
     """
 
     def __init__(self, column: Any) -> None:
         self._column = column
+
+    def date(self) -> Any:
+        """The day of a point in time, without the hour."""
+        return self._column.astype("datetime64[D]")
+
+    def truncate(self, every: str) -> Any:
+        """The beginning of the hour, day, week, month, quarter or year: `"1h"`, `"1d"`, `"1w"`, `"1mo"`, `"1q"`, `"1y"`."""
+        return self._moved("truncate", every=every)
+
+    def offset_by(self, by: str) -> Any:
+        """Moved by calendar units, as in `"1mo"`, `"-1y"`, `"2w"`; the 31st of a short month is its last day."""
+        return self._moved("offset_by", by=by)
+
+    def format(self, format: str) -> Any:
+        """Written as text, as chrono's `format` says: `"%Y-%m"`; missing stays null."""
+        return emit(elementwise, [self._column], {"format": format}, "table.date_format", "str")
+
+    def _moved(self, name: str, **options: str) -> Any:
+        return emit(elementwise, [self._column], options, f"table.date_{name}", self._column.type.dtype)
 
 
 def _part(name: str, timed: bool) -> Callable[[Dates], Any]:
@@ -128,8 +162,31 @@ def _part(name: str, timed: bool) -> Callable[[Dates], Any]:
     return part
 
 
-for _name in "year month day weekday ordinal_day quarter hour minute second".split():
+for _name in "year month day week weekday ordinal_day quarter days_in_month is_leap_year hour minute second".split():
     setattr(Dates, _name, _part(_name, _name in ("hour", "minute", "second")))
+
+
+class Spans:
+    """Lengths of time in a unit, with fractions: `total_days()`, `total_hours()`, `total_minutes()`, `total_seconds()`.
+
+    Each is f64, with NaN where a span is missing.
+    """
+
+    def __init__(self, column: Any) -> None:
+        self._column = column
+
+
+def _total(name: str, unit: np.timedelta64) -> Callable[[Spans], Any]:
+    def total(self: Spans) -> Any:
+        return np.true_divide(self._column, unit)
+
+    total.__name__ = f"total_{name}"
+    total.__doc__ = f"The {name} of a span, with fractions: f64, NaN where it is missing."
+    return total
+
+
+for _name, _unit in {"days": "D", "hours": "h", "minutes": "m", "seconds": "s"}.items():
+    setattr(Spans, f"total_{_name}", _total(_name, np.timedelta64(1, _unit)))  # type: ignore[call-overload]
 
 
 class TableText:
@@ -144,12 +201,13 @@ class TableText:
         def method(column: str, *args: Any, **options: Any) -> Any:
             return getattr(getattr(self._table[column], self.accessor), name)(*args, **options)
 
-        if name.startswith("_") or not hasattr(Text if self.accessor == "str" else Dates, name):
+        known = (Text,) if self.accessor == "str" else (Dates, Spans)
+        if name.startswith("_") or not any(hasattr(one, name) for one in known):
             raise AttributeError(f"there is no .{self.accessor}.{name}")
         return method
 
 
 class TableDates(TableText):
-    """`t.dt.year("born")`: a part of the dates of a column, by name."""
+    """`t.dt.year("born")`: a part of the dates of a column, or `t.dt.total_days("stay")` of its spans, by name."""
 
     accessor = "dt"

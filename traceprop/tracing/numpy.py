@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -134,7 +135,9 @@ def apply(
     **attrs: Any,
 ) -> Any:
     """An element-wise op over arrays and scalars; `options` go to the function as they are."""
-    inputs = [int(x) if isinstance(x, Size) else x for x in inputs]  # a size as a number: the trace is then for it
+    inputs = [
+        int(x) if isinstance(x, Size) else _time(x) for x in inputs
+    ]  # a size as a number: the trace is then for it
     dtype = dtype_name(func(*map(_sample, inputs), **options).dtype)
     kept = {name: _attr(value) for name, value in options.items()}
     return emit(elementwise, [_operand(x) for x in inputs], {**kept, **attrs}, payload, dtype, native=native)
@@ -147,6 +150,13 @@ def _attr(value: Any) -> Any:
 def _operand(value: Any) -> Any:
     """An operand as `emit` takes it: array-likes as arrays, Python scalars as they are (their dtype is weak)."""
     return value if isinstance(value, (Lazy, bool, int, float, complex, str)) else in_known_units(np.asarray(value))
+
+
+def _time(value: Any) -> Any:
+    """A date, point in time or span of Python's as NumPy's."""
+    if isinstance(value, datetime.timedelta):
+        return np.timedelta64(value)
+    return np.datetime64(value) if isinstance(value, datetime.date) else value
 
 
 def in_known_units(array: np.ndarray) -> np.ndarray:
@@ -486,7 +496,11 @@ def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable
 
 def _flatnonzero(a: Any) -> Any:
     mask = _ravel(a) if _rank(a) != 1 else a
-    return indexing.positions(mask if mask.dtype == bool else mask != 0)
+    if mask.dtype == bool:
+        return indexing.positions(mask)
+    if numpy_text.is_text(mask):
+        return indexing.positions(mask != "")
+    return indexing.positions(mask != np.zeros((), mask.dtype))
 
 
 def _nonzero(a: Any) -> Any:

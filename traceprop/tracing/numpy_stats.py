@@ -54,11 +54,35 @@ def several_quantiles(name: str) -> Callable[..., Any]:
         levels = np.asarray(q)
         if not levels.ndim:
             return function(a, levels.item(), axis, **options)
+        if dtype_of(a) in (
+            np.float16,
+            np.float32,
+        ):  # one by one they would be of that width, together they are of 64 bits
+            return _quantiles_at_once(function, name, a, levels, axis, options)
         parts = [function(a, float(level), axis, **options) for level in levels.ravel()]
         stacked = np.stack(parts)
         return stacked if levels.ndim == 1 else np.reshape(stacked, (*levels.shape, *np.shape(parts[0])))
 
     return handler
+
+
+def _quantiles_at_once(
+    function: Callable[..., Any], name: str, a: Any, levels: np.ndarray, axis: Any, options: dict[str, Any]
+) -> Any:
+    if set(options) - {"method", "keepdims"}:
+        raise NoRule
+    rank, dims = np.ndim(a), dims_of(a)
+    listed = range(rank) if axis is None else axis if isinstance(axis, (tuple, list)) else [axis]
+    folded = {_axis(k, rank) for k in listed}
+    keep = bool(options.get("keepdims"))
+    result: list[Any] = list(levels.shape)
+    places: list[AxisRead] = []
+    for k, dim in enumerate(dims):
+        places.append(Full() if k in folded else _own(len(result)))
+        if keep or k not in folded:
+            result.append(1 if k in folded else dim)
+    native = lambda x: function(x, levels, axis, **options)  # noqa: E731
+    return mapped(name, [a], [GivenRead(0, tuple(places))], result, np.float64, native)
 
 
 def average(

@@ -5,6 +5,7 @@ So the fitted pipeline (pass `freeze`) holds the statistic and applies it to new
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,9 @@ def fill_nulls(table: Table, value: Any) -> Table:
 
 def _plain_date(value: Any) -> Any:
     array = np.asarray(value)
-    return array if array.dtype.kind != "O" else np.asarray(np.datetime64(value))
+    if array.dtype.kind != "O":
+        return array.astype("timedelta64[us]") if array.dtype.kind == "m" else array
+    return np.asarray(np.timedelta64(value) if isinstance(value, datetime.timedelta) else np.datetime64(value))
 
 
 def _takes(field: Field, value: Any) -> bool:
@@ -103,6 +106,8 @@ def _takes(field: Field, value: Any) -> bool:
         return field.dtype == "bool"
     if isinstance(value, (int, float, np.integer, np.floating)):
         return field.dtype[0] in "iuf"
+    if isinstance(value, (datetime.timedelta, np.timedelta64)):
+        return field.dtype in ("days", "duration")
     return field.dtype in ("date", "datetime")
 
 
