@@ -243,19 +243,17 @@ def rank_gaps(
 
 
 def rank(const uint64_t[::1] words, const count_t[::1] counts, const int64_t[::1] bits, int64_t[::1] out):
-    cdef Py_ssize_t i, word
+    cdef Py_ssize_t i, word, last, block
     cdef int64_t total
     with nogil:
         for i in range(bits.shape[0]):
-            word = bits[i] >> 6
-            total = 0
-            if word // BLOCK < counts.shape[0]:
-                total = counts[word // BLOCK]
-            for word in range(word // BLOCK * BLOCK, word):
+            last = bits[i] >> 6
+            block = min(last // BLOCK, counts.shape[0] - 1)  # the vector's end may lie behind its last block
+            total = counts[block] if block >= 0 else 0
+            for word in range(max(block, 0) * BLOCK, last):
                 total += tp_ones(words[word])
-            word = bits[i] >> 6
             if bits[i] & 63:
-                total += tp_ones(words[word] & _mask(bits[i] & 63))
+                total += tp_ones(words[last] & _mask(bits[i] & 63))
             out[i] = total
 
 

@@ -220,6 +220,14 @@ def test_dtypes_and_shapes_come_back(dtype):
         encode(np.array([2**63], dtype=np.uint64))
 
 
+def test_a_bitmap_that_ends_with_a_block_is_asked_up_to_its_end():
+    array = np.flatnonzero(np.random.default_rng(0).random(2048) < 0.5)
+    array = np.unique(np.concatenate([array, [0, 2047]]))
+    held = Bitmap.of(encode(array).facts, array)
+    np.testing.assert_array_equal(held.rank(np.arange(2050)), np.searchsorted(array, np.arange(2050)))
+    assert members(held.where(ints(1000), ints(2048))) == set(np.flatnonzero(array >= 1000).tolist())
+
+
 def test_pairs_keep_their_columns_apart():
     rng = np.random.default_rng(0)
     pairs = np.stack([np.arange(1000), rng.integers(0, 50, 1000)], axis=1)
