@@ -15,6 +15,7 @@ from traceprop.passes.encodings.dictionary import Dictionary
 from traceprop.passes.encodings.digits import Digits
 from traceprop.passes.encodings.elias_fano import EliasFano
 from traceprop.passes.encodings.frames import Frames
+from traceprop.passes.encodings.keyed import Quotients, Remainders
 from traceprop.passes.encodings.packed import Packed
 from traceprop.passes.encodings.plain import Plain
 from traceprop.passes.encodings.positions import AbstractPositions, Facts
@@ -35,6 +36,8 @@ __all__ = [
     "Frames",
     "Packed",
     "Plain",
+    "Quotients",
+    "Remainders",
     "Repeated",
     "Rice",
     "Strided",

@@ -18,6 +18,7 @@ from traceprop.passes.encodings.dictionary import Dictionary
 from traceprop.passes.encodings.digits import Digits
 from traceprop.passes.encodings.elias_fano import EliasFano
 from traceprop.passes.encodings.frames import Frames
+from traceprop.passes.encodings.keyed import Quotients, Remainders
 from traceprop.passes.encodings.packed import Packed
 from traceprop.passes.encodings.plain import Plain
 from traceprop.passes.encodings.positions import AbstractPositions, Facts
@@ -43,6 +44,8 @@ _CODES: dict[int, type[AbstractPositions]] = {
     11: Digits,
     12: Blocks,
     13: Repeated,
+    14: Quotients,
+    15: Remainders,
 }
 _DTYPES = dict(enumerate("u1 u2 u4 u8 i1 i2 i4 i8".split()))
 _NESTED = 255

@@ -15,6 +15,7 @@ from traceprop.passes.encodings.dictionary import Dictionary
 from traceprop.passes.encodings.digits import Digits
 from traceprop.passes.encodings.elias_fano import EliasFano
 from traceprop.passes.encodings.frames import Frames, frames_bytes
+from traceprop.passes.encodings.keyed import Quotients, Remainders
 from traceprop.passes.encodings.packed import Packed
 from traceprop.passes.encodings.positions import AbstractPositions, Facts
 from traceprop.passes.encodings.rice import BLOCK, Rice
@@ -52,6 +53,7 @@ def encode(numbers: Any, hint: str | None = None) -> AbstractPositions:
         raise OverflowError("a position above 2**63 - 1 has no encoding")
     if array.ndim == 2 and 0 < array.shape[1] <= 8 and hint in (None, "pairs"):
         columns = _matched(array) or [encode(array[:, k]) for k in range(array.shape[1])]
+        columns = _keyed(array, sum(column.nbytes for column in columns)) or columns
         if hint == "pairs" or sum(c.nbytes for c in columns) < _packed_bytes(array):
             low, high = (min(c.facts.low for c in columns), max(c.facts.high for c in columns))
             return Columns(Facts(array.shape, array.dtype, low, high), columns)
@@ -121,6 +123,26 @@ def _matched(pairs: NDArray[Any]) -> list[AbstractPositions] | None:
     facts = [Facts(side.shape, pairs.dtype, int(side.min()), int(side.max())) for side in (left, right)]
     blocks = Blocks(facts[1], encode(codes, "ordinals"), encode(words), encode(begins, "ascending"))
     return [Repeated(facts[0], encode(rows, "ascending"), blocks), blocks]
+
+
+def _keyed(pairs: NDArray[Any], than: int) -> list[AbstractPositions] | None:
+    """Pairs in lexicographic order as one number each, where that is smaller."""
+    if pairs.shape[1] != 2 or len(pairs) < 64 or int(pairs.min()) < 0:
+        return None
+    left, right = (pairs[:, k].astype(np.int64) for k in (0, 1))
+    last, width = int(left.max()), int(right.max()) + 1
+    if (last + 1) * width >= _WIDEST or _elias_fano_bytes(
+        len(pairs), (last + 1 - int(left.min())) * width
+    ) > 0.9 * than:
+        return None
+    keys = left * width + right
+    if (keys[1:] <= keys[:-1]).any():
+        return None
+    held = encode(keys, "ascending")
+    if not held.ascending or held.nbytes > 0.9 * than:
+        return None
+    facts = [Facts(side.shape, pairs.dtype, int(side.min()), int(side.max())) for side in (left, right)]
+    return [Quotients(facts[0], held, width), Remainders(facts[1], held, width)]
 
 
 def _bytes(number: int) -> int:

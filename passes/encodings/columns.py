@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from traceprop.passes.encodings.blocks import Repeated
+from traceprop.passes.encodings.keyed import Quotients, Remainders
 from traceprop.passes.encodings.positions import AbstractPositions, Facts
 from traceprop.passes.kernels.reference import Ints
 
@@ -15,7 +16,8 @@ from traceprop.passes.kernels.reference import Ints
 class Columns(AbstractPositions):
     """Each column of a two-dimensional array in an encoding of its own: left rows ascend, right ones seldom do.
 
-    Left rows that are repeated by the blocks of right ones share these, and they are held once.
+    Left rows that are repeated by the blocks of right ones share these, and both sides may be parts of the same keys: what is
+    shared is held once.
     """
 
     encoding: ClassVar[str] = "columns"
@@ -48,10 +50,19 @@ class Columns(AbstractPositions):
     def state(self) -> tuple[tuple[int, ...], tuple[AbstractPositions, ...]]:
         if len(self.columns) == 2 and isinstance(left := self.columns[0], Repeated) and left.blocks is self.columns[1]:
             return (left.facts.low, left.facts.high), (left.rows, left.blocks)
+        if len(self.columns) == 2 and isinstance(left := self.columns[0], Quotients):
+            right = self.columns[1]
+            if isinstance(right, Remainders) and right.keys is left.keys:
+                bounds = (left.facts.low, left.facts.high, right.facts.low, right.facts.high)
+                return (*bounds, left.width), (left.keys,)
         return (), self.columns
 
     @classmethod
     def restored(cls, facts: Facts, numbers: tuple[int, ...], parts: Sequence[Any]) -> Columns:
+        if len(numbers) == 5:
+            sides = [Facts(facts.shape[:1], facts.dtype, *numbers[k : k + 2]) for k in (0, 2)]
+            (keys,) = parts
+            return cls(facts, [Quotients(sides[0], keys, numbers[4]), Remainders(sides[1], keys, numbers[4])])
         if numbers:
             low, high = numbers
             rows, blocks = parts

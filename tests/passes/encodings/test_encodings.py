@@ -268,6 +268,33 @@ def test_pairs_of_many_to_many_are_held_by_group(left, right, random):
             assert members(column.where(ints(3), ints(8))) == {n for n, x in enumerate(array) if 3 <= x < 8}
 
 
+def test_a_join_of_one_to_many_takes_little_more_than_its_information():
+    rng = np.random.default_rng(7)
+    n, m = 4000, 40_000
+    owner = rng.integers(0, n, m)
+    right = np.argsort(owner, kind="stable")
+    pairs = np.stack([owner[right], right], axis=1)
+    held = encode(pairs, "pairs")
+    assert [column.encoding for column in held.columns] == ["quotients", "remainders"]
+    assert held.nbytes <= 1.2 * bounds.join(n, m, held)
+    for positions in (held, from_bytes(to_bytes(held))):
+        assert positions.nbytes == held.nbytes
+        np.testing.assert_array_equal(np.asarray(positions), pairs)
+        for k in (0, 1):
+            column = positions.column(k)
+            np.testing.assert_array_equal(np.asarray(from_bytes(to_bytes(column))), pairs[:, k])
+            at = rng.integers(0, m, 50)
+            np.testing.assert_array_equal(column._take(at), pairs[at, k])
+            wanted = ints(7, 100), ints(9, 120)
+            expected = np.flatnonzero(
+                ((pairs[:, k] >= 7) & (pairs[:, k] < 9)) | ((pairs[:, k] >= 100) & (pairs[:, k] < 120))
+            )
+            for _ in range(3):
+                assert members(column.where(*wanted)) == set(expected.tolist())
+        edges = np.arange(-2, n + 3)
+        np.testing.assert_array_equal(positions.column(0).rank(edges), np.searchsorted(pairs[:, 0], edges))
+
+
 def test_a_join_of_many_to_many_takes_little_more_than_its_information():
     rng = np.random.default_rng(6)
     n, m, groups = 30_000, 10_000, 1000
