@@ -65,6 +65,12 @@ class Region:
 
     def cells(self) -> np.ndarray:
         """Cell coordinates, int64 (k, ndim), in row-major order."""
+        if len(self.boxes) == 1 and not self.flat and self.shape:  # a box lists its cells in order
+            sides = [len(runs) for runs in self.boxes[0]]
+            table = np.empty((*sides, len(sides)), dtype=np.int64)
+            for axis, positions in enumerate(np.ix_(*(runs.positions for runs in self.boxes[0]))):
+                table[..., axis] = positions
+            return table.reshape(-1, len(sides))
         flat = self.cells_flat()
         if not self.shape:
             return np.zeros((len(flat), 0), dtype=np.int64)
