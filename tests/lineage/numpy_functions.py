@@ -250,6 +250,7 @@ CASES: dict[str, Case] = {
     "at every other": Case(lambda a: tp.at(a)[::2].set(1.0), (A,)),
     "at positions of data": Case(lambda a, i: tp.at(a)[i].set(5.0), (V, counts(2, high=5))),
     # text
+    "text at positions": Case(lambda t: np.strings.strip(tp.at(t)[np.array([0])].set(t[1:2])), (texts(3),)),
     "text equal": Case(lambda t, u: t == u, (texts(4), texts(4))),
     "text less": Case(lambda t: t < "b", (texts(4),)),
     "text of no axis": Case(lambda t, u: (t == u, u == t, u < u, t[:1] == u), (texts(3), texts()), "u < u"),

@@ -190,8 +190,8 @@ def _in_place_refused(name: str) -> NoReturn:
 def astype(x: Any, dtype: Any) -> Any:
     """The cells converted to `dtype`."""
     name = dtype_name(dtype)
-    if isinstance(x.type, ArrayType) and x.type.dtype == name:
-        return x
+    if isinstance(x.type, ArrayType) and (x.type.dtype == name or (x.type.dtype, name) == ("str", "object")):
+        return x  # the cells of text are objects to NumPy, and so its `x.dtype` says
     return emit(elementwise, [x], {"dtype": name}, "numpy.astype", name)
 
 
