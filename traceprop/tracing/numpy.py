@@ -337,6 +337,8 @@ def _concatenate(arrays: Sequence[Any], axis: Any = 0, dtype: Any = None, castin
         arrays, axis = [_ravel(array) for array in arrays], 0
     (along,) = _axes(axis, _rank(arrays[0]))
     result = dtype_name(np.concatenate([_sample(array).ravel() for array in arrays], dtype=dtype).dtype)
+    if dtype is None and all(numpy_text.is_text(x) or getattr(x.dtype, "kind", "") == "U" for x in arrays):
+        result = "str"
     return emit(concat, arrays, {"axis": along}, None, result)
 
 
