@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.lineage.runs import Runs
+from traceprop.passes.encodings.positions import distinct
 
 Box = tuple[Runs, ...]
 _MANY_BOXES = 48
@@ -61,7 +62,7 @@ class Region:
             parts = [np.zeros(1, dtype=np.int64)]
         if len(parts) == 1 and not self.flat:  # a box lists its cells in order
             return parts[0]
-        return Runs.of(np.concatenate([self.flat.positions, *parts])).positions
+        return distinct(np.concatenate([self.flat.positions, *parts]))
 
     def cells(self) -> np.ndarray:
         """Cell coordinates, int64 (k, ndim), in row-major order."""
@@ -75,8 +76,11 @@ class Region:
         if not self.shape:
             return np.zeros((len(flat), 0), dtype=np.int64)
         cells = np.empty((len(flat), len(self.shape)), dtype=np.int64)
-        for axis, positions in enumerate(np.unravel_index(flat, self.shape)):
-            cells[:, axis] = positions
+        for axis in range(len(self.shape) - 1, 0, -1):
+            before = flat // self.shape[axis]
+            np.subtract(flat, before * self.shape[axis], out=cells[:, axis])
+            flat = before
+        cells[:, 0] = flat
         return cells
 
     def along(self, axis: int) -> Runs:
