@@ -24,12 +24,12 @@ from traceprop.passes.optimize.instrument import captured_values
 from traceprop.runtime.captures import Captures
 from traceprop.sources import Source
 from traceprop.stores.blobs import TEXT, Blob, array_blob, digest_of, text_blob
+from traceprop.stores.header import FORMAT
 from traceprop.stores.sources import described
 from traceprop.stores.stored import StoredCaptures
 from traceprop.tracing.call import Call
 from traceprop.tracing.lazy import Lazy
 
-FORMAT = 1
 _REMEMBERED = 10_000
 _read_back: set[str] = set()
 """Digests of texts that were read back in this process: programs of one text are equal."""

@@ -10,9 +10,10 @@ from typing import Any, Self
 from traceprop.errors import CorruptError, NewerVersionError, StoreError
 from traceprop.ir.location import user_location
 from traceprop.stores.blobs import Blob
+from traceprop.stores.header import read_header
 from traceprop.stores.pack import packed
 from traceprop.stores.run import Checked, Run, Size, check_name, cutoff
-from traceprop.stores.unpack import Shelf, StoredView, read_header, unpacked
+from traceprop.stores.unpack import Shelf, StoredView, unpacked
 
 
 class AbstractStore(ABC):

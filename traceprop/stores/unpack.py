@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from traceprop.errors import CorruptError, LineageError, NewerVersionError, ParseError, TracepropError
-from traceprop.ir import Param, Program
+from traceprop.errors import CorruptError, LineageError, ParseError, TracepropError
+from traceprop.ir import Param, Program, Value
+from traceprop.ir.expr import evaluate
 from traceprop.ir.location import user_location, warn_at
 from traceprop.lineage import View
+from traceprop.lineage.chain import shape_of
+from traceprop.passes.encodings import AbstractPositions
 from traceprop.runtime.executor import LOCAL
 from traceprop.sources import Source
 from traceprop.stores.blobs import Blob, opened
-from traceprop.stores.pack import FORMAT
+from traceprop.stores.header import read_header
 from traceprop.stores.run import Run
 from traceprop.stores.sources import PARTS, StoredSource
 from traceprop.stores.stored import StoredCall, StoredCaptures, StoredResults
@@ -72,20 +74,6 @@ def unpacked(run: Run, header: bytes, fetch: Fetch, place: str) -> StoredView:
             "the program cannot be run again from its text",
         )
     return StoredView(run, shelf)
-
-
-def read_header(header: bytes, what: str) -> dict[str, Any]:
-    """The header as it was packed. Raises `CorruptError`, or `NewerVersionError` for one that a newer version wrote."""
-    try:
-        found = json.loads(header)
-        newer = found["format"] > FORMAT
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CorruptError(f"{what} cannot be read: {error}") from None
-    if newer:
-        raise NewerVersionError(
-            f"{what} has the format {found['format']}, and this version reads up to {FORMAT}; upgrade traceprop to ask it"
-        )
-    return found  # type: ignore[no-any-return]
 
 
 def _named(run: Run) -> str:
@@ -196,7 +184,7 @@ class Shelf:
                 return self._open(saved(part), _part_of(part, entry["id"]))
 
             def lineage() -> View:
-                return View([self._value(entry["lineage"])])
+                return self._sound(lambda: View([self._value(entry["lineage"])]))
 
             self._sources[k] = StoredSource(entry, load, saved, lineage, self._run)
         return self._sources[k]
@@ -216,12 +204,25 @@ class Shelf:
             self._source(reference["source"]) if "source" in reference else self._value(reference)
             for reference in entry["inputs"]
         ]
-        if any(reference.get("call", -1) >= len(self._calls) for reference in entry["inputs"]):
-            raise CorruptError(f"the header of {self._run} in {self._place} has a call before what it is made of")
+        self._check_sizes(program, inputs, entry["sizes"])
         saved = {values[int(n)]: self._blob(number) for n, number in entry["captures"].items()}
-        captures = StoredCaptures(saved, lambda blob, value: self._open(blob, _captured(program, values.index(value))))
+        captures = StoredCaptures(saved, functools.partial(self._positions, program, entry["sizes"]))
         results = StoredResults(len(program.returns), self._run)
         return StoredCall(program, inputs, entry["options"], entry["sizes"], captures, results)
+
+    def _check_sizes(self, program: Program, inputs: Sequence[Any], sizes: Mapping[str, int]) -> None:
+        """Raises `CorruptError` where sizes are not those of the inputs."""
+        for param, given in zip(program.params, inputs, strict=True):
+            shape = shape_of(given) if isinstance(given, Source) else given.concrete_shape()
+            if shape != _concrete(param, sizes):
+                raise CorruptError(f"{self._run} in {self._place} is of inputs of other sizes than it says")
+
+    def _positions(self, program: Program, sizes: Mapping[str, int], blob: Blob, value: Value) -> AbstractPositions:
+        what = _captured(program, program.values.index(value))
+        found = self._open(blob, what)
+        if not isinstance(found, AbstractPositions) or found.shape != _concrete(value, sizes):
+            raise CorruptError(f"{what} of {self._run} in {self._place} are of another value")
+        return found
 
     # -- programs and blobs -------------------------------------------------------------------------------------------
 
@@ -291,6 +292,10 @@ def _find_paths(program: Program, paths: Mapping[str, str]) -> None:
     for op in program.ops:
         if op.location is not None and op.location.file in paths:
             op.location = replace(op.location, path=paths[op.location.file])
+
+
+def _concrete(value: Value, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(int(evaluate(dim, sizes)) for dim in value.type.dims)
 
 
 def _captured(program: Program, n: int) -> str:
