@@ -172,7 +172,7 @@ def to_results(call: Call, given: Mapping[int, Regions], targets: Iterable[Value
     deciding = _deciding(call)
     reached: dict[Value, Regions] = {call.program.params[k]: dict(regions) for k, regions in given.items()}
     for op in call.program.ops:
-        if op.definition.effect:
+        if op.definition.effect or not _ran(op, scope):
             continue
         for read in op.reads:
             for state, region in list(reached.get(read.operand, {}).items()):
@@ -185,6 +185,15 @@ def to_results(call: Call, given: Mapping[int, Regions], targets: Iterable[Value
                     if any(reached.get(operand) for operand in decider.operands):
                         merge(reached.setdefault(op.result, {}), ORDER, everything(scope.shape(op.result)))
     return {value: reached[value] for value in targets if value in reached}
+
+
+def _ran(op: Op, scope: Scope) -> bool:
+    """Whether the sizes of an op are known: of one that no result needs, no run need have found them."""
+    try:
+        scope.shape(op.result)
+    except KeyError:
+        return False
+    return True
 
 
 def _deciding(call: Call) -> dict[str, Op]:
