@@ -250,9 +250,10 @@ def _listing(run: Run, header: bytes, blobs: Sequence[Blob]) -> bytes:
 
 def _listed(folder: Path) -> tuple[Run, dict[str, Any]] | None:
     """What is listed of a run; `None` where it was removed in the meantime. Raises `CorruptError` that names the file."""
-    path = folder / "run.json"
+    path = f"{folder}/run.json"
     try:
-        entry = json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            entry = json.loads(file.read())
         saved = datetime.fromisoformat(entry["saved"])
         run = Run(entry["id"], entry["name"], saved, entry["location"], entry["metadata"], entry["bytes"])
         if run.id != _id(folder) or not isinstance(entry["digests"], list):

@@ -18,6 +18,7 @@ from traceprop.stores.run import Size
 from traceprop.stores.sql import AbstractSqlStore, Execute
 
 _APPLICATION = 0x7450726F  # "tPro": what `file` and SQLite's own tools can tell the file by
+_PAGE = 16384  # positions are megabytes: larger pages are fewer to follow when they are read or removed
 _PATIENCE = 60.0
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 _FORBIDDEN = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
@@ -126,6 +127,7 @@ class SQLiteStore(AbstractSqlStore):
         try:
             fresh = writing and not self._exists()
             if fresh:
+                connection.execute(f"PRAGMA page_size = {_PAGE}")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")

@@ -63,10 +63,14 @@ class AbstractStore(ABC):
 
     def check(self) -> Checked:
         """Reads everything. Raises `CorruptError` that names all that is damaged or missing; `.problems` lists it."""
+        from rich.console import Console
+        from rich.progress import track
+
         problems = list(self._problems())
         listed = self._list(None)
         seen: set[str] = set()
-        for run in listed:
+        bar = Console(stderr=True)
+        for run in track(listed, "checking", console=bar, transient=True, disable=not bar.is_terminal):
             problems += self._problems_of(run, seen)
         if problems:
             shown = "\n".join(f"- {problem}" for problem in problems[:20])
