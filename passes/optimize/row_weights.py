@@ -119,7 +119,8 @@ class RowWeights:
             return build(concat, [factor, ones], axis=0)
         if isinstance(place, Look):
             return build(gather, [factor, self._positions(place, target)], axis=0)
-        if place == to_axis(target) and not any(bound.axis == target for bound in read.where):
+        same = op.result.type.dims[target] == read.operand.type.dims[axis]  # a diagonal may be shorter than its rows
+        if same and place == to_axis(target) and not any(bound.axis == target for bound in read.where):
             return factor
         raise Lost
 

@@ -71,6 +71,7 @@ def test_dump_after_every_pass_of_a_type(folder: Path) -> None:
     assert [(name, ops) for _, name, ops, *_ in table] == [
         ("traced", "3"),
         ("instrument", "3"),
+        ("compress", "3"),
         ("fold", "3"),
         ("cse", "2"),
         ("push_filters", "2"),
