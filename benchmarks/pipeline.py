@@ -72,7 +72,7 @@ def _case(rows: int, kind: str, quick: bool) -> dict[str, Any]:
     kept, truth = _truth(prepare, people, new, y_new, kind, 8 if quick else SUBSETS)
     engine = tp.attribution_engine(store, through="pipeline")
     scores = engine.scores(X_new, y_new)
-    frozen = tp.attribution_engine(store).scores(X_new, y_new)
+    frozen = tp.attribution_engine(store, through="features").scores(X_new, y_new)
     effects = engine.effect(~kept, X_new, y_new)
     mask = kept[0]
     ours, again = cpu_seconds(

@@ -89,6 +89,12 @@ class LinearObjective:
         loss = self.loss.terms(features @ theta, y).loss.sum()
         return float(loss + 0.5 * self.rho * (self.penalised[:, None] * theta**2).sum())
 
+    def gradient(self, theta: Floats) -> Floats:
+        """The gradient of F at theta, (k * d,)."""
+        features, y = self._kept_rows
+        terms = self.loss.terms(features @ theta, y)
+        return (features.T @ terms.gradient + self.rho * self.penalised[:, None] * theta).T.ravel()
+
     def derivatives(self, theta: Floats) -> tuple[float, Floats, Floats]:
         """F(theta), its gradient (k * d,) and its Hessian (k * d, k * d)."""
         features, y = self._kept_rows

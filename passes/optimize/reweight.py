@@ -56,6 +56,8 @@ class Reweighted:
         The steps that stay as they are with all rows, and why; one sentence each.
     forms
         How many reductions follow the weights.
+    followed
+        Which: each once, with the line.
     """
 
     program: Program
@@ -63,6 +65,7 @@ class Reweighted:
     rows: dict[Value, Value]
     held: tuple[str, ...]
     forms: int
+    followed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class _Walk:
         self.new: dict[Value, Value] = {}
         self.held: dict[str, None] = {}
         self.forms = 0
+        self.followed: dict[str, None] = {}
         self.params: list[Param] = []
         for param in weighted:
             source = None if param.source is None else weights_id(param.source)
@@ -150,7 +154,7 @@ class _Walk:
         returns = tuple(dict.fromkeys([*values.values(), *rows.values()])) if keep_rows else tuple(values.values())
         params = (*self.program.params, *self.params)
         program = DCE()(Program(self.program.name, params, tuple(self.build.ops), returns))
-        return Reweighted(program, values, rows, tuple(self.held), self.forms)
+        return Reweighted(program, values, rows, tuple(self.held), self.forms, tuple(self.followed))
 
     def _rows_of(self, value: Value) -> Value | None:
         if 0 not in self.weights[value]:
@@ -233,6 +237,7 @@ class _Walk:
         if value is None:
             return self._hold(op, "has no form with weights")
         self.forms += 1
+        self.followed[f"{op.label} at {op.location or 'an unknown line'}"] = None
         return value
 
     def _reduce(self, op: Op) -> Value | None:

@@ -47,7 +47,7 @@ class TestClinics:
         assert result.verified
         assert result.verdict == "certified"
         assert "without the forgotten rows" in result.why
-        frozen = tp.unlearn(gradient_store=store, source_id="north", rows=range(10, 30))
+        frozen = tp.unlearn(gradient_store=store, source_id="north", rows=range(10, 30), through="features")
         assert np.abs(frozen.model.coef_ - retrained.coef_).max() > 1e-3, "and fixed features do not lead there"
 
     def test_forgetting_in_two_steps_is_forgetting_at_once(self, store):
@@ -176,7 +176,7 @@ class TestInfluence:
 
         engine = tp.attribution_engine(fitted.store, through="pipeline")
         scores = engine.scores(fitted.X_new, fitted.y_new)
-        frozen = tp.attribution_engine(fitted.store).scores(fitted.X_new, fitted.y_new)
+        frozen = tp.attribution_engine(fitted.store, through="features").scores(fitted.X_new, fitted.y_new)
         effects = engine.effect(~kept, fitted.X_new, fitted.y_new)
         assert lds(kept @ np.asarray(frozen).T) < 0.85
         assert lds(kept @ np.asarray(scores).T) > 0.90
@@ -220,8 +220,57 @@ def test_unlearning(fitted):
     want = retrained.decision_function(X_new_again.compute())
     got = result.model.decision_function(result.refitted(X_new).compute())
     before = store.model.decision_function(X_new.compute())
-    frozen = tp.unlearn(gradient_store=store, source_id="people", rows=rows)
+    frozen = tp.unlearn(gradient_store=store, source_id="people", rows=rows, through="features")
     fixed = frozen.model.decision_function(X_new.compute())
     way = np.linalg.norm(before - want)
     assert np.linalg.norm(got - want) < 1e-4 * way
     assert np.linalg.norm(fixed - want) > 0.2 * way, "with features held fixed much of the way is left"
+
+
+class TestWhereNothingIsAsked:
+    """`through=None`: by the pipeline where it can be followed, else with features fixed; `.why` says which."""
+
+    def test_lazy_test_rows_are_followed_and_plain_ones_are_not(self, fitted):
+        engine = tp.attribution_engine(fitted.store)
+        some = fitted.X_new[:5], fitted.y_new[:5]
+        ours = engine.scores(*some)
+        np.testing.assert_array_equal(ours, tp.attribution_engine(fitted.store, through="pipeline").scores(*some))
+        assert "through the pipeline" in ours.why
+        plain = engine.scores(np.asarray(some[0]), some[1])
+        np.testing.assert_array_equal(
+            plain, tp.attribution_engine(fitted.store, through="features").scores(np.asarray(some[0]), some[1])
+        )
+        assert "features held fixed: the test rows are plain arrays" in plain.why
+        mask = np.zeros((1, 2000), dtype=bool)
+        mask[0, :50] = True
+        assert "the pipeline without each set" in engine.effect(mask, *some).why
+        assert "plain arrays" in engine.effect(mask, np.asarray(some[0]), some[1]).why
+        assert engine.explain(some[0][:1], some[1][:1]).why == engine.scores(some[0][:1], some[1][:1]).why
+        assert len(engine.attribute(np.zeros(fitted.X_new.shape[1] + 1)).top(3)) == 3
+
+    def test_test_rows_of_another_program_are_not(self, fitted):
+        other = tp.trace(lambda x: np.tanh(x))(tp.from_numpy(np.asarray(fitted.X_new[:5]), source_id="elsewhere"))
+        scores = tp.attribution_engine(fitted.store).scores(other, fitted.y_new[:5])
+        assert "features held fixed: the test rows come from another program" in scores.why
+
+    def test_a_pipeline_without_weighted_forms_is_not(self):
+        x = np.random.default_rng(0).normal(size=(60, 2))
+        y = (x[:, 0] + np.random.default_rng(1).normal(size=60) > 0).astype(int)
+        features = tp.trace(lambda x: x - np.median(x, axis=0))(tp.from_numpy(x, source_id="x"))
+        store = context(fit(features, y), features, y)
+        scores = tp.attribution_engine(store).scores(features[:4], y[:4])
+        assert "features held fixed: the pipeline has no reduction over rows with a weighted form" in scores.why
+        result = tp.unlearn(gradient_store=store, source_id="x", rows=[4])
+        assert (result.verdict, result.metrics["through"]) == ("certified", "features")
+
+    def test_other_estimators_hold_features_fixed(self, fitted):
+        newton = tp.attribution_engine(fitted.store, "newton").scores(fitted.X_new[:3], fitted.y_new[:3])
+        assert "through the pipeline" not in newton.why
+        with pytest.raises(ModelError, match="is for estimator='influence', not 'newton'"):
+            tp.attribution_engine(fitted.store, "newton", through="pipeline")
+
+    def test_unlearning_follows_the_pipeline(self, store):
+        ours = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 8])
+        theirs = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 8], through="pipeline")
+        np.testing.assert_array_equal(ours.model.coef_, theirs.model.coef_)
+        assert ours.metrics["through"] == "pipeline"

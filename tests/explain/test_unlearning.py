@@ -32,7 +32,7 @@ def torch_store(clinics, dtype="float64", source=None):
 class TestModels:
     def test_it_is_the_model_that_the_rest_gives(self, clinics, store):
         before = store.model.coef_.copy()
-        result = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 6, 59])
+        result = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 6, 59], through="features")
         gone = samples_of(clinics, ("north", 3), ("north", 6), ("north", 59))
         retrained = clinics.sklearn(np.setdiff1d(np.arange(138), gone))
         np.testing.assert_allclose(result.model.coef_, retrained.coef_, atol=1e-9)
@@ -69,7 +69,7 @@ class TestModels:
     def test_torch_models_are_corrected_too(self, clinics, dtype):
         torch = pytest.importorskip("torch")
         store = torch_store(clinics, dtype)
-        result = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 6], verify="retrain")
+        result = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 6], verify="retrain", through="features")
         assert result.verified
         assert result.verdict == "certified"
         assert isinstance(result.model, torch.nn.Linear)
@@ -88,11 +88,11 @@ class TestModels:
         )
 
     def test_in_place_changes_the_model_and_the_store(self, clinics, store):
-        model, engine = store.model, tp.attribution_engine(store)
-        result = tp.unlearn(model, store, source_id="north", rows=[3], inplace=True)
+        model, engine = store.model, tp.attribution_engine(store, through="features")
+        result = tp.unlearn(model, store, source_id="north", rows=[3], inplace=True, through="features")
         assert result.model is model
         assert result.gradient_store is store
-        second = tp.unlearn(model, store, source_id="north", rows=[3, 4], inplace=True)
+        second = tp.unlearn(model, store, source_id="north", rows=[3, 4], inplace=True, through="features")
         assert second.metrics["forgotten"] == 1
         gone = samples_of(clinics, ("north", 3), ("north", 4))
         retrained = clinics.sklearn(np.setdiff1d(np.arange(138), gone))
@@ -102,15 +102,15 @@ class TestModels:
         np.testing.assert_array_equal(engine.scores(clinics.X_test, clinics.y_test), scores)
 
     def test_forgetting_goes_on_from_a_result(self, clinics, store):
-        first = tp.unlearn(gradient_store=store, source_id="north", rows=[3])
-        second = tp.unlearn(gradient_store=first.gradient_store, source_id="south", rows=[8])
+        first = tp.unlearn(gradient_store=store, source_id="north", rows=[3], through="features")
+        second = tp.unlearn(gradient_store=first.gradient_store, source_id="south", rows=[8], through="features")
         gone = samples_of(clinics, ("north", 3), ("south", 8))
         retrained = clinics.sklearn(np.setdiff1d(np.arange(138), gone))
         np.testing.assert_allclose(second.model.coef_, retrained.coef_, atol=1e-9)
         with pytest.raises(ModelError, match="earlier result"):
             tp.unlearn(first.model, store, source_id="south", rows=[8])
         with pytest.raises(NothingToForgetError, match="forgotten already"):
-            tp.unlearn(gradient_store=first.gradient_store, source_id="north", rows=[3])
+            tp.unlearn(gradient_store=first.gradient_store, source_id="north", rows=[3], through="features")
 
     @pytest.mark.parametrize("targets", [1, 2])
     @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ class TestRequests:
         assert list(only["source_rows"]) == ["south"]
 
     def test_a_whole_source(self, clinics, store):
-        result = tp.unlearn(gradient_store=store, source_id="north")
+        result = tp.unlearn(gradient_store=store, source_id="north", through="features")
         retrained = clinics.sklearn(slice(58, None))
         np.testing.assert_allclose(result.model.coef_, retrained.coef_, atol=1e-9)
 
@@ -230,3 +230,54 @@ class TestRequests:
             ctx.log_gradient(np.ones((5, 2)), np.arange(5))
         with pytest.raises(ModelError, match="gradients logged by hand"):
             tp.unlearn(gradient_store=ctx.gradient_store, rows=[1])
+
+
+class TestCertificates:
+    """The residual of every certified removal is entered into one ledger, which refuses what it does not afford."""
+
+    def test_the_ledger_adds_up_over_a_chain(self, store):
+        first = tp.unlearn(gradient_store=store, source_id="north", rows=[3])
+        second = tp.unlearn(gradient_store=first.gradient_store, source_id="south", rows=[8])
+        ledger = second.gradient_store.ledger
+        assert ledger is store.ledger
+        assert [asked for asked, _ in ledger.entries] == ["1 rows of 'north'", "1 rows of 'south'"]
+        residuals = [result.metrics["residual"] for result in (first, second)]
+        assert second.metrics["budget_spent"] == ledger.spent == pytest.approx(sum(residuals))
+        gradient = second.gradient_store.objective.gradient(second.gradient_store.theta)
+        assert residuals[1] == pytest.approx(np.linalg.norm(gradient))
+        assert 0 < ledger.spent < ledger.budget
+
+    def test_a_spent_budget_refuses(self, store):
+        first = tp.unlearn(gradient_store=store, source_id="north", rows=[3])
+        enough = first.metrics["residual"] * 1.5
+        before = first.gradient_store.model.coef_.copy()
+        refused = tp.unlearn(
+            gradient_store=first.gradient_store, source_id="south", rows=range(40), budget=enough / 2, inplace=True
+        )
+        assert (refused.verdict, refused.model, refused.verified) == ("refused", None, False)
+        assert "the removal budget is spent" in refused.why
+        np.testing.assert_array_equal(first.gradient_store.model.coef_, before)
+        assert len(store.ledger.entries) == 1, "what was refused spends nothing"
+        again = tp.unlearn(gradient_store=first.gradient_store, source_id="south", rows=range(40), budget=1.0)
+        assert again.verdict == "certified"
+
+    def test_float32_models_spend_what_rounding_leaves(self, clinics):
+        result = tp.unlearn(gradient_store=torch_store(clinics, "float32"), source_id="north", rows=[3])
+        assert 1e-9 < result.metrics["residual"] < 1e-2 * result.metrics["budget"]
+
+    def test_a_budget_is_above_zero(self, store):
+        with pytest.raises(ModelError, match="a number above 0"):
+            tp.unlearn(gradient_store=store, source_id="north", rows=[3], budget=0.0)
+
+
+def test_the_result_names_what_was_touched(clinics, store):
+    result = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 5])
+    touched = result.touched
+    assert {name: rows.tolist() for name, rows in touched.source_rows.items()} == {"north": [3, 5]}
+    np.testing.assert_array_equal(touched.training_rows, samples_of(clinics, ("north", 3)))
+    assert [text.split(" at ")[0] for text in touched.statistics] == ["reduce[numpy.mean]", "reduce[numpy.std]"]
+    assert all("conftest.py:" in text for text in touched.statistics)
+    assert touched.models == ("LogisticRegression",)
+    assert json.loads(json.dumps(result.compliance_report))["touched"] == touched.to_dict()
+    fixed = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 5], through="features")
+    assert fixed.touched.statistics == ()

@@ -21,12 +21,13 @@ LABELS = {0.0: "<=50K", 1.0: ">50K"}
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted model, its per-sample gradients, and how it does on held-out rows."""
+    """A fitted model, its per-sample gradients, and how it does on held-out rows (`held_out`: their lazy features)."""
 
     model: Any
     gradient_store: Any
     seconds: float
     fitted_pipeline: Any
+    held_out: Any
     held_out_features: np.ndarray
     held_out_labels: np.ndarray
     held_out_rows: np.ndarray
@@ -83,7 +84,7 @@ def train(files: Files, prepared: Prepared, learner: AbstractLearner) -> Trained
     notes = [str(warning.message) for warning in caught]
     _, rows = tp.provenance(X).row_pairs()["held_out"]
     found = margins(learner.logits(model, features), labels)
-    return Trained(model, ctx.gradient_store, seconds, fitted, features, labels, rows, found, notes)
+    return Trained(model, ctx.gradient_store, seconds, fitted, X, features, labels, rows, found, notes)
 
 
 def ask(files: Files, trained: Trained, learner: AbstractLearner, seed: int) -> Question:

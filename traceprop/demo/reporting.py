@@ -21,19 +21,29 @@ def model_rows(forgotten: Forgotten) -> list[tuple[str, str, Judged]]:
     n, office = len(forgotten.rows), forgotten.office
     return [
         ("original", "trained on all rows", forgotten.original),
-        ("corrected", f"{n} rows of {office} taken out, not trained again", forgotten.corrected),
-        ("retrained", "trained without them, features held fixed", forgotten.retrained),
+        (
+            "corrected",
+            f"{n} rows of {office} taken out of pipeline and model, nothing trained again",
+            forgotten.corrected,
+        ),
+        ("retrained", "trained again, on the features of the corrected pipeline", forgotten.retrained),
         ("re-run", "everything again, from files without them", forgotten.rerun),
     ]
 
 
 def figures(forgotten: Forgotten) -> dict[str, float]:
-    """How close the corrected model is to the retrained one and to the whole pipeline re-run, in percent."""
+    """How close the corrected model is to the retrained one and to the whole pipeline re-run, in percent.
+
+    And what was predicted for the row asked about, against what re-running gave, in log-odds.
+    """
     found = {"rows_removed": float(len(forgotten.rows))}
     for name, target in (("retrained", forgotten.retrained), ("rerun", forgotten.rerun)):
         found[f"gap_closed_{name}_percent"] = forgotten.gap_closed(target)
         found[f"forget_logits_way_left_{name}_percent"] = forgotten.way_left(target, "forget")
         found[f"test_logits_way_left_{name}_percent"] = forgotten.way_left(target, "test")
+    found["predicted_log_odds_change"] = forgotten.predicted
+    for name, target in (("corrected", forgotten.corrected), ("rerun", forgotten.rerun)):
+        found[f"measured_log_odds_change_{name}"] = forgotten.measured(target)
     return found
 
 
@@ -52,6 +62,12 @@ def distances(forgotten: Forgotten) -> list[tuple[str, str, str, str]]:
         row("gap closed (loss on the removed rows)", "gap_closed", "100 %"),
         row("distance left, answers on removed rows", "forget_logits_way_left", "0 %"),
         row("distance left, answers on held-out rows", "test_logits_way_left", "0 %"),
+        (
+            "change of the right answer's log-odds, measured",
+            f"{forgotten.measured(forgotten.retrained):+.4f}",
+            f"{forgotten.measured(forgotten.rerun):+.4f}",
+            f"{forgotten.predicted:+.4f} predicted",
+        ),
     ]
 
 

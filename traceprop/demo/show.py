@@ -165,7 +165,7 @@ class Show:
 
     def forgetting(self, forgotten: Forgotten) -> None:
         """Step 6."""
-        self.heading(6, f"The {len(forgotten.rows)} worst rows of {forgotten.office}, taken out of the model")
+        self.heading(6, f"The {len(forgotten.rows)} worst rows of {forgotten.office}, taken out of pipeline and model")
         self.say(f"[bold]{forgotten.result.verdict}[/] [dim]({escape(forgotten.result.why)})[/]")
         self.table(
             ("model", "", "right answer", "held-out", "loss, removed", "time"),

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ModelError
-from traceprop.explain.estimators import Influence
+from traceprop.explain.estimators import Found, Influence
 from traceprop.explain.estimators import estimator as choose_estimator
 from traceprop.explain.pipeline_influence import PipelineInfluence
 from traceprop.explain.result import AttributionResult
 from traceprop.explain.scores import Scores
-from traceprop.explain.through import check_through
+from traceprop.explain.through import check_through, has_pipeline, held_for
 from traceprop.tracing.lazy import is_lazy
 from traceprop.training.data import plain_array, test_data
 from traceprop.training.store import GradientStore
@@ -39,9 +39,11 @@ def attribution_engine(
         rows that stay; "trak": Gauss-Newton of projected gradients; "tracin", "dot", "cosine", "last-layer": gradient dot
         products, without curvature; "auto": influence, where it can be had. docs/attribution.md says when to use which.
     through
-        None or "features": the features are held fixed. "pipeline": what a removed row does to means, scalers, imputers and
+        "features": the features are held fixed. "pipeline": what a removed row does to means, scalers, imputers and
         encodings, and so to all rows' features, counts too; the training data, and test rows that are new to the
         pipeline, must be lazy. What has no weighted form or no derivative is held fixed and named in `.why`.
+        None: "pipeline" with the influence estimator, where training and test rows are lazy values of one program or of
+        its fitted pipeline and at least one reduction over rows has a weighted form; else "features". `.why` says which.
     outcome
         What is explained: "margin", log p_y / (1 - p_y) of the given y; "loss", minus the loss; "auto", the margin for
         a cross-entropy loss or a classifier, else minus the loss.
@@ -62,12 +64,12 @@ def attribution_engine(
         raise ModelError(
             f"gradient_store is a training context's ctx.gradient_store, not {type(gradient_store).__name__}"
         )
-    pipeline = check_through(through)
+    check_through(through)
     if outcome not in ("auto", "margin", "loss"):
         raise ModelError(f"outcome is 'auto', 'margin' or 'loss', not {outcome!r}")
     if model is not None and model is not gradient_store.model:
         raise ModelError("model is not the one whose gradients the store holds; leave it out, or train it in a context")
-    return AttributionEngine(gradient_store, estimator, outcome, pipeline, checkpoints=checkpoints, damping=damping)
+    return AttributionEngine(gradient_store, estimator, outcome, through, checkpoints=checkpoints, damping=damping)
 
 
 class AttributionEngine:
@@ -77,14 +79,16 @@ class AttributionEngine:
     """
 
     def __init__(
-        self, store: GradientStore, estimator: str, outcome: str, pipeline: bool = False, **options: Any
+        self, store: GradientStore, estimator: str, outcome: str, through: str | None = "features", **options: Any
     ) -> None:
         self.store = store
+        self.through = through
         self._estimator = choose_estimator(estimator, store, outcome, **options)
         self._pipeline = None
-        if pipeline:
-            if not isinstance(self._estimator, Influence):
-                raise ModelError(f"through='pipeline' is for estimator='influence', not {self._estimator.name!r}")
+        influence = type(self._estimator) is Influence
+        if through == "pipeline" and not influence:
+            raise ModelError(f"through='pipeline' is for estimator='influence', not {self._estimator.name!r}")
+        if through == "pipeline" or (through is None and influence and has_pipeline(store)):
             self._pipeline = PipelineInfluence(store, outcome)
 
     @property
@@ -103,9 +107,10 @@ class AttributionEngine:
         ModelError
             Test rows of another width, of unequal length, not finite, or with labels that training had not.
         """
-        if self._pipeline is not None:
-            return Scores.of(*self._pipeline.scores(X_test, y_test))
-        return Scores.of(*self._estimator.scores(*test_data(X_test, y_test)))
+        pipeline, note = self._followed(X_test)
+        if pipeline is not None:
+            return Scores.of(*pipeline.scores(X_test, y_test))
+        return _noted(self._estimator.scores(*test_data(X_test, y_test)), note)
 
     def effect(self, subsets: Any, X_test: Any, y_test: Any) -> Scores:
         """Predict the change of each outcome when each set of training rows is removed: float32 (s, t).
@@ -117,10 +122,11 @@ class AttributionEngine:
         LineageError
             A position out of range.
         """
-        if self._pipeline is not None:
-            return Scores.of(*self._pipeline.effect(_subsets(subsets, len(self.store)), X_test, y_test))
+        pipeline, note = self._followed(X_test)
+        if pipeline is not None:
+            return Scores.of(*pipeline.effect(_subsets(subsets, len(self.store)), X_test, y_test))
         X, y = test_data(X_test, y_test)
-        return Scores.of(*self._estimator.effect(_subsets(subsets, len(self.store)), X, y))
+        return _noted(self._estimator.effect(_subsets(subsets, len(self.store)), X, y), note)
 
     def attribute(self, test_gradient: Any, top_k: int = 10) -> AttributionResult:
         """Explain by the gradient of a test *loss* in the model's parameters; the outcome is minus that loss.
@@ -128,7 +134,8 @@ class AttributionEngine:
         `test_gradient`: flat, or a sequence or dict of arrays in the order of the model's parameters; for
         scikit-learn coef_'s, then intercept_'s.
         """
-        values, verdict, why = (self._pipeline or self._estimator).of_gradient(test_gradient)
+        asked = self._pipeline if self.through == "pipeline" else None
+        values, verdict, why = (asked or self._estimator).of_gradient(test_gradient)
         return AttributionResult(Scores.of(values, verdict, why), self.store.owners, top_k)
 
     def explain(self, x: Any, y: Any, top_k: int = 10) -> AttributionResult:
@@ -148,6 +155,18 @@ class AttributionEngine:
                 f"explain takes one row and its label, not {features.shape} and {label.shape}; scores() takes many"
             )
         return AttributionResult(self.scores(features, label)[0], self.store.owners, top_k)
+
+    def _followed(self, X_test: Any) -> tuple[PipelineInfluence | None, str | None]:
+        """What answers for these test rows by the pipeline, or None and, where the choice was open, why."""
+        if self._pipeline is None or self.through == "pipeline":
+            return self._pipeline, None
+        reason = held_for(self.store, X_test)
+        return (self._pipeline, None) if reason is None else (None, reason)
+
+
+def _noted(found: Found, note: str | None) -> Scores:
+    values, verdict, why = found
+    return Scores.of(values, verdict, why if note is None else f"{why}; features held fixed: {note}")
 
 
 def _subsets(subsets: Any, n: int) -> Sequence[np.ndarray]:

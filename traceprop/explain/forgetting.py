@@ -32,11 +32,25 @@ class Request:
     samples: np.ndarray
     untrained: dict[str, int]
 
+    def nothing(self) -> NothingToForgetError:
+        """The error for rows that nothing was made of."""
+        total = sum(map(len, self.rows.values()))
+        return NothingToForgetError(
+            f"nothing to forget: none of the {total} rows with {self.asked} reached training; the pipeline dropped them before"
+        )
+
 
 def resolve(
-    owners: Owners, source_id: str | None, rows: Any, where: str | None, key: tuple[str, Any] | None
+    owners: Owners,
+    source_id: str | None,
+    rows: Any,
+    where: str | None,
+    key: tuple[str, Any] | None,
+    untrained: bool = False,
 ) -> Request:
     """Find the source rows that were asked for, and the training rows behind which they stand.
+
+    With `untrained`, rows of which none reached training are a request all the same: fitted statistics may hold them.
 
     Raises
     ------
@@ -60,13 +74,11 @@ def resolve(
         asked, found = _of_source(owners, source_id, rows, where)
     samples = [owners.samples_of(name, of_source) for name, of_source in found.items()]
     reached = np.unique(np.concatenate(samples)) if samples else np.empty(0, dtype=np.int64)
-    untrained = {name: int((~np.isin(of_source, owners.pairs[name][1])).sum()) for name, of_source in found.items()}
-    if not len(reached):
-        total = sum(map(len, found.values()))
-        raise NothingToForgetError(
-            f"nothing to forget: none of the {total} rows with {asked} reached training; the pipeline dropped them before"
-        )
-    return Request(asked, found, reached, {name: count for name, count in untrained.items() if count})
+    missing = {name: int((~np.isin(of_source, owners.pairs[name][1])).sum()) for name, of_source in found.items()}
+    request = Request(asked, found, reached, {name: count for name, count in missing.items() if count})
+    if not len(reached) and not untrained:
+        raise request.nothing()
+    return request
 
 
 def _of_source(owners: Owners, source_id: str, rows: Any, where: str | None) -> tuple[str, dict[str, np.ndarray]]:

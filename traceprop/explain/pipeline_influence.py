@@ -12,6 +12,7 @@ from traceprop.explain.estimators import Found, Influence
 from traceprop.explain.forgetting import Request
 from traceprop.explain.refit import refit
 from traceprop.explain.sweep import Sweep
+from traceprop.explain.through import has_pipeline, weights_now
 from traceprop.passes.attribution.curvature import Curvature
 from traceprop.passes.attribution.influence import parameter_gradients
 from traceprop.passes.attribution.losses import Floats, Terms
@@ -37,7 +38,7 @@ class PipelineInfluence:
     name: ClassVar[str] = "influence"
 
     def __init__(self, store: GradientStore, outcome: str) -> None:
-        if store.lazies is None or not is_lazy(store.lazies[0]):
+        if not has_pipeline(store):
             raise ModelError(
                 "through='pipeline' needs the pipeline: give training_context the lazy values of a traced function, not "
                 "plain arrays"
@@ -54,7 +55,7 @@ class PipelineInfluence:
         if verdict == "refused":
             return found, verdict, why
         assert store.lazies is not None
-        work = Reweighting({name: self._weights(name) for name in store.owners.source_ids})
+        work = Reweighting(weights_now(store, store.owners.source_ids))
         rows = work.rows(store.lazies[0])
         if rows is None:
             raise ModelError(
@@ -113,11 +114,6 @@ class PipelineInfluence:
             "a test gradient does not say which row it is of, so what the pipeline does to that row is unknown; use "
             "engine.explain or engine.scores with through='pipeline'"
         )
-
-    def _weights(self, source_id: str) -> np.ndarray:
-        """Now: 0 for rows that are forgotten already."""
-        source = self.store.owners.source(source_id)
-        return self.store.weights.get(source_id, np.ones(int(source.n_rows)))
 
     def _of_samples(self, slopes: dict[str, np.ndarray]) -> np.ndarray:
         """From source rows to samples; a row that several samples share is not any one's own."""

@@ -42,6 +42,16 @@ class Refit:
         """The steps that have no weighted form and stay as they are with all rows, and why."""
         return tuple(self.work.held)
 
+    def changes(self, store: GradientStore) -> bool:
+        """Whether anything of a store's training data is another without those rows."""
+        assert store.objective is not None
+        stays = ~self.gone
+        return not (
+            np.array_equal(stays, store.objective.kept)
+            and np.array_equal(self.X[stays], store.X[stays], equal_nan=True)  # type: ignore[index]
+            and np.array_equal(self.y[stays], store.y[stays])  # type: ignore[index]
+        )
+
     def objective(self, adapter: AbstractLinearAdapter, objective: LinearObjective) -> LinearObjective:
         """What a fit to those data minimises."""
         rest = objective.without(np.flatnonzero(self.gone))

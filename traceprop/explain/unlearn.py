@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from traceprop.errors import ModelError, NothingToForgetError
 from traceprop.explain.forgetting import Request, resolve
 from traceprop.explain.judging import against_retraining, mean_loss
 from traceprop.explain.refit import Refit, refit
-from traceprop.explain.through import check_through
+from traceprop.explain.through import check_through, follows_rows
+from traceprop.explain.touched import Touched, ledger_of, too_much, touched
 from traceprop.passes.attribution.fit import ESCAPING_SHIFT
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
@@ -46,8 +47,10 @@ class UnlearningResult:
         What was asked, done and shown, as a dict for records.
     gradient_store
         The store of the corrected model, for questions about it and for forgetting more; None where refused.
+    touched
+        The source rows, training rows, fitted statistics and models that the removal reached; None where refused.
     weights
-        With through="pipeline", 0 for every source row that is gone, by source id: what `tp.reweight` takes.
+        Through the pipeline, 0 for every source row that is gone, by source id: what `tp.reweight` takes.
     """
 
     model: Any
@@ -60,6 +63,7 @@ class UnlearningResult:
     compliance_report: dict[str, Any] = field(repr=False)
     gradient_store: GradientStore | None = field(repr=False, default=None)
     refit: Refit | None = field(repr=False, default=None)
+    touched: Touched | None = field(repr=False, default=None)
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -87,6 +91,7 @@ def unlearn(
     inplace: bool = False,
     X_test: Any = None,
     y_test: Any = None,
+    budget: float | None = None,
 ) -> UnlearningResult:
     """Take source rows out of a linear model without training it again.
 
@@ -109,15 +114,20 @@ def unlearn(
     method
         "auto" or "newton".
     through
-        None or "features": the features are held fixed. "pipeline": the rows go from the pipeline too: means, scalers,
+        "features": the features are held fixed. "pipeline": the rows go from the pipeline too: means, scalers,
         imputers and encodings are those of the rows that stay (pass `reweight`), and so are all features; `.refitted`
-        gives new rows the same way, and what has no weighted form stays fixed and is named in `.why`.
+        gives new rows the same way, and what has no weighted form stays fixed and is named in `.why`. None: "pipeline"
+        where the training data are lazy values of a program that reduces those rows in a weighted form, else "features".
     verify
         "auto": by a bound on the distance to the minimum. "retrain": also against a model retrained for real.
     inplace
         Correct the given model itself, and the store with it.
     X_test, y_test
         Rows to compare logits on with verify="retrain"; without them, the training rows that stay.
+    budget
+        How large a gradient this removal and all before it, from the same fit, may leave together (sum form; see
+        `Ledger` and docs/unlearning.md); None: what it is, by default a ten-thousandth of the rows' own gradients. A
+        removal that would exceed it is refused.
 
     Raises
     ------
@@ -132,15 +142,17 @@ def unlearn(
         raise ModelError("unlearn needs gradient_store=, a training context's ctx.gradient_store")
     if not isinstance(gradient_store, GradientStore):
         raise ModelError(f"gradient_store is ctx.gradient_store, not {type(gradient_store).__name__}")
-    pipeline = check_through(through)
+    check_through(through)
     if method not in ("auto", "newton"):
         raise ModelError(f"method={method!r} is not in this version; there are 'auto' and 'newton'")
     if verify not in ("auto", "retrain"):
         raise ModelError(f"verify is 'auto' or 'retrain', not {verify!r}")
-    request = resolve(gradient_store.owners, source_id, rows, where, key)
+    request = resolve(gradient_store.owners, source_id, rows, where, key, untrained=through != "features")
     adapter, objective, theta = gradient_store.linear("unlearning")
     model = _checked_model(model, gradient_store, adapter, theta)
-    request = _still_there(request, objective)
+    pipeline = through == "pipeline" or (through is None and follows_rows(gradient_store, request.rows))
+    request = _still_there(request, gradient_store, objective, pipeline)
+    ledger = ledger_of(gradient_store, budget)
     test = None if X_test is None else _test_data(X_test, y_test, adapter)
 
     start = time.perf_counter()
@@ -148,9 +160,13 @@ def unlearn(
     rest = objective.without(request.samples) if again is None else again.objective(adapter, objective)
     if not rest.count:
         raise NothingToForgetError(f"nothing would be left: all training rows are behind {request.asked}")
-    refusal = _one_class(rest)
+    if again is not None and not again.changes(gradient_store):
+        raise request.nothing()
+    refusal = too_much(ledger, 0.0) or _one_class(rest)
+    if refusal is not None:
+        return _refused(request, refusal, objective, rest)
     run = minimise(rest, theta)
-    refusal = refusal or _escaped(rest, run)
+    refusal = _escaped(rest, run)
     if refusal is not None:
         return _refused(request, refusal, objective, rest)
     corrected = adapter.corrected(run.theta, model, inplace=False)
@@ -158,22 +174,32 @@ def unlearn(
     seconds = time.perf_counter() - start
 
     bound = run.bound + float(np.linalg.norm(stored - run.theta))
-    touched = not np.array_equal(stored, theta)
+    changed = not np.array_equal(stored, theta)
     metrics = _metrics(request, objective, rest, theta, stored, run, bound, seconds)
     metrics["original_gradient_norm"] = gradient_store.gradient_norm
-    before, after = _influence(objective, request, theta, stored, run)
-    verdict, why, verified = _verdict(run, bound, touched)
+    metrics["through"] = "features" if again is None else "pipeline"
+    before, after = _influence(objective, _compared(request, rest), theta, stored, run)
+    verdict, why, verified = _verdict(run, bound, changed)
     if again is not None:
         verdict, why, verified = _through_pipeline(again, verdict, why, verified)
+    residual = float(np.linalg.norm(rest.gradient(stored)))
+    if verdict == "certified":
+        refusal = too_much(ledger, residual)
+        if refusal is not None:
+            return _refused(request, refusal, objective, rest)
+        ledger.enter(request.asked, residual)
+    metrics |= {"residual": residual, "budget": ledger.budget, "budget_spent": ledger.spent}
     if verify == "retrain":
         test_before = None if test is None else test[0]
         if again is not None and test is not None:
             test = _test_data(again.value(X_test), y_test, adapter)
-        data = None if again is None else (again.X, again.y)
-        judged, ok = against_retraining(gradient_store, rest, request.samples, stored, seconds, test, test_before, data)
+        refitted = None if again is None else (again.X, again.y)
+        judged, ok = against_retraining(
+            gradient_store, rest, _compared(request, rest), stored, seconds, test, test_before, refitted
+        )
         metrics |= judged
         before, after = judged["forget_logit_distance_original"], judged["forget_logit_distance"]
-        verified = verified and ok if verdict == "certified" else touched and ok
+        verified = verified and ok if verdict == "certified" else changed and ok
         why += (
             f"; against retraining ({adapter.retraining}): {judged['gap_closed']:.1f} % of the gap closed, forgotten "
             f"rows' logits at {judged['forget_of_the_way']:.2%} and test logits at {judged['test_of_the_way']:.2%} of the "
@@ -182,15 +208,18 @@ def unlearn(
         )
     if inplace:
         corrected = adapter.corrected(stored, model, inplace=True)
-    changed = {} if again is None else {"X": again.X, "y": again.y, "weights": again.weights}
-    store = gradient_store.after(rest, stored, corrected, **changed)
+    data = {} if again is None else {"X": again.X, "y": again.y, "weights": again.weights}
+    store = gradient_store.after(rest, stored, corrected, **data)
     if inplace:
         gradient_store.become(store)
         store = gradient_store
     report = _report(request, metrics, verdict, why, verified, inplace)
     if again is not None:
         report["held_fixed"] = list(again.held) or "nothing"
-    return UnlearningResult(corrected, verified, before, after, metrics, verdict, why, report, store, again)
+    gone = np.flatnonzero(objective.kept & ~rest.kept)
+    reached = touched(request.rows, gone, again, corrected, changed)
+    report["touched"] = reached.to_dict()
+    return UnlearningResult(corrected, verified, before, after, metrics, verdict, why, report, store, again, reached)
 
 
 def _checked_model(model: Any, store: GradientStore, adapter: AbstractLinearAdapter, theta: Floats) -> Any:
@@ -207,13 +236,22 @@ def _checked_model(model: Any, store: GradientStore, adapter: AbstractLinearAdap
     return model
 
 
-def _still_there(request: Request, objective: LinearObjective) -> Request:
-    from dataclasses import replace
-
+def _still_there(request: Request, store: GradientStore, objective: LinearObjective, pipeline: bool) -> Request:
+    """The request without the samples that are gone already. Raises NothingToForgetError where nothing is left of it."""
+    if not len(request.samples) and not pipeline:
+        raise request.nothing()
     left = request.samples[objective.kept[request.samples]]
-    if not len(left):
+    counted = pipeline and any(
+        name not in store.weights or store.weights[name][rows].any() for name, rows in request.rows.items()
+    )
+    if not len(left) and not counted:
         raise NothingToForgetError(f"nothing to forget: all training rows behind {request.asked} are forgotten already")
     return replace(request, samples=left)
+
+
+def _compared(request: Request, rest: LinearObjective) -> np.ndarray:
+    """The samples whose logits tell how far removal went: the forgotten ones, or, where none was, those that stay."""
+    return request.samples if len(request.samples) else np.flatnonzero(rest.kept)
 
 
 def _test_data(X: Any, y: Any, adapter: AbstractLinearAdapter) -> tuple[Floats, np.ndarray | None]:
@@ -305,16 +343,16 @@ def _metrics(
         "tolerance": run.tolerance,
         "parameter_bound": bound,
         "parameter_change": float(np.linalg.norm(stored - theta)),
-        "forget_loss_before": mean_loss(objective, theta, request.samples),
-        "forget_loss_after": mean_loss(objective, stored, request.samples),
+        "forget_loss_before": mean_loss(objective, theta, _compared(request, rest)),
+        "forget_loss_after": mean_loss(objective, stored, _compared(request, rest)),
         "seconds": seconds,
     }
 
 
 def _influence(
-    objective: LinearObjective, request: Request, theta: Floats, stored: Floats, run: NewtonRun
+    objective: LinearObjective, samples: np.ndarray, theta: Floats, stored: Floats, run: NewtonRun
 ) -> tuple[float, float]:
-    features = objective.features[request.samples]
+    features = objective.features[samples]
     target = features @ (run.theta - run.left)
     return logit_distance(features @ theta, target), logit_distance(features @ stored, target)
 

@@ -92,11 +92,13 @@ class Again:
 class Reweighting:
     """Lazy values as they would be if source rows had other weights, through all the calls that led to them.
 
-    `held` and `forms` tell of the steps that were met: those that have no weighted form, and how many have one.
+    `held`, `forms` and `followed` tell of the steps that were met: those that have no weighted form, how many have one, and
+    which.
     """
 
     def __init__(self, weights: Mapping[str, Any]) -> None:
         self.held: dict[str, None] = {}
+        self.followed: dict[str, None] = {}
         self.forms = 0
         self._weights = dict(weights)
         self._sources: dict[str, ArraySource] = {}
@@ -166,6 +168,7 @@ class Reweighting:
             memo[key] = reweighted(call.program, weighted, changed, rows=True)
         found: Reweighted = memo[key]
         self.held.update(dict.fromkeys(found.held))
+        self.followed.update(dict.fromkeys(found.followed))
         self.forms += found.forms
         return Again(Call(found.program, [*call.inputs, *vectors, *values], call.executor, call.options), found)
 

@@ -12,6 +12,7 @@ from traceprop.errors import ModelError
 from traceprop.passes.attribution.fit import FitCheck, check_fit
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
+from traceprop.passes.unlearning.certificate import Ledger
 from traceprop.training.adapter import AbstractAdapter, AbstractLinearAdapter
 from traceprop.training.checkpoints import Checkpoint
 from traceprop.training.owners import Owners
@@ -44,6 +45,8 @@ class GradientStore:
         The training data as they were given, X and y: lazy values lead to the pipeline behind them.
     weights
         By source id, 0 for every source row that was taken out of the pipeline too.
+    ledger
+        What the removals from this store, and from the stores that they left, have spent of their common budget.
     """
 
     owners: Owners
@@ -58,6 +61,7 @@ class GradientStore:
     schedule: list[tuple[float, np.ndarray]] = field(default_factory=list)
     lazies: tuple[Any, Any] | None = field(default=None, repr=False)
     weights: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    ledger: Ledger | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         """Give the number of training samples, forgotten ones included."""
