@@ -225,8 +225,9 @@ def trace(
     of argument, on symbolic values, so it must not branch on values, write in place or draw random numbers: each is a
     `TraceError` that names the line and the way out.
 
-    `granularity`: `"op"`, `"batch"` or `"epoch"`; `None` is the default in force (`tp.set_granularity`). All three record
-    the same today: every index array that the data decided. `passes`: instead of the default ones.
+    `granularity`: `"op"`, `"batch"` or `"epoch"`; `None` is the default in force (`tp.set_granularity`). "op" records
+    every index array that the data decided, the others only those that do not follow from others; questions have the same
+    answers under all three. `passes`: instead of the default ones.
     A function that names jax or torch, or is given their arrays, is traced by that library and computes with it.
     `backend`: `"auto"` and `"numpy"` are NumPy and polars; other backends and executors are not in this version.
     """
