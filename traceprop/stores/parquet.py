@@ -25,6 +25,7 @@ from typing import Any
 
 from traceprop.errors import CorruptError, NewerVersionError, StoreError
 from traceprop.stores.blobs import Blob, digest_of
+from traceprop.stores.durable import sync_folder, write_synced
 from traceprop.stores.run import Run, Size
 from traceprop.stores.store import AbstractStore
 
@@ -58,14 +59,14 @@ class ParquetStore(AbstractStore):
             part = self._parts / f"{run.id}-{secrets.token_hex(4)}"
             try:
                 part.mkdir()
-                _write_synced(part / "lineage.parquet", _table(header, blobs))
-                _write_synced(part / "run.json", _listing(run, header, blobs))
-                _sync_folder(part)
+                write_synced(part / "lineage.parquet", _table(header, blobs))
+                write_synced(part / "run.json", _listing(run, header, blobs))
+                sync_folder(part)
                 part.rename(self._runs / f"{run.id}.{_hashed(run.name)}")
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
-            _sync_folder(self._runs)
+            sync_folder(self._runs)
 
     def _ready_to_write(self) -> None:
         """Makes the folder, or brings an older one up to this version."""
@@ -74,7 +75,7 @@ class ParquetStore(AbstractStore):
             for folder in (self._runs, self._parts):
                 folder.mkdir(parents=True, exist_ok=True)
             self._set_version(VERSION)
-            _sync_folder(self._absolute.parent)
+            sync_folder(self._absolute.parent)
         self._migrate(version)
         self._parts.mkdir(exist_ok=True)  # empty folders get lost in copies
 
@@ -85,9 +86,9 @@ class ParquetStore(AbstractStore):
 
     def _set_version(self, version: int) -> None:
         new = self._parts / f"store-{secrets.token_hex(4)}.json"
-        _write_synced(new, json.dumps({"format": "traceprop store", "version": version}).encode())
+        write_synced(new, json.dumps({"format": "traceprop store", "version": version}).encode())
         new.rename(self._absolute / "store.json")
-        _sync_folder(self._absolute)
+        sync_folder(self._absolute)
 
     def _version(self) -> int:
         """The version of the folder, 0 where there is none. Raises for a folder of something else, or a newer version."""
@@ -119,7 +120,7 @@ class ParquetStore(AbstractStore):
                     gone = self._parts / f"{folder.name}-{secrets.token_hex(4)}"
                     folder.rename(gone)  # at once, so that no reader meets half of it
                     shutil.rmtree(gone)
-            _sync_folder(self._runs)
+            sync_folder(self._runs)
             for left in self._parts.iterdir():  # by writers that were killed
                 if time.time() - left.stat().st_mtime > _FORGOTTEN_AFTER:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -291,20 +292,3 @@ def _row(folder: Path, number: int) -> bytes | None:
         return found[0] if len(found) else None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
         return None
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
