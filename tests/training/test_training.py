@@ -330,7 +330,7 @@ class TestData:
                 pass
         for kwargs, message in (
             ({"X_train": None}, "X_train and y_train"),
-            ({"store": "gradients.db"}, "not in this version"),
+            ({"store": 7}, "store= is a folder"),
             ({"proj_dim": 0}, "positive"),
             ({"proj_dim": 2.5}, "positive"),
             ({"projection": "fft"}, "there are: sjlt, sparse"),

@@ -14,13 +14,15 @@ from traceprop.explain.pipeline_influence import PipelineInfluence
 from traceprop.explain.result import AttributionResult
 from traceprop.explain.scores import Scores
 from traceprop.explain.through import check_through, has_pipeline, held_for
+from traceprop.stores import GradientBlocks
 from traceprop.tracing.lazy import is_lazy
 from traceprop.training.data import plain_array, test_data
+from traceprop.training.saved import opened
 from traceprop.training.store import GradientStore
 
 
 def attribution_engine(
-    gradient_store: GradientStore,
+    gradient_store: GradientStore | GradientBlocks,
     estimator: str = "auto",
     through: str | None = None,
     outcome: str = "auto",
@@ -33,7 +35,8 @@ def attribution_engine(
     Parameters
     ----------
     gradient_store
-        A training context's `ctx.gradient_store`.
+        A training context's `ctx.gradient_store`, or the `tp.stores.GradientBlocks` that some process has written: of those,
+        "dot" and "cosine" with test gradients.
     estimator
         "influence": exact Hessian for linear models, Gauss-Newton for networks; "newton": the same with the curvature of the
         rows that stay; "trak": Gauss-Newton of projected gradients; "tracin", "dot", "cosine", "last-layer": gradient dot
@@ -60,6 +63,8 @@ def attribution_engine(
     ModelError
         An estimator that does not exist or does not fit the model; names those that do.
     """
+    if isinstance(gradient_store, GradientBlocks):
+        gradient_store = opened(gradient_store)
     if not isinstance(gradient_store, GradientStore):
         raise ModelError(
             f"gradient_store is a training context's ctx.gradient_store, not {type(gradient_store).__name__}"

@@ -10,7 +10,6 @@ import numpy as np
 from traceprop.errors import ModelError
 from traceprop.explain.coalitions import AbstractSourceGame, source_game
 from traceprop.explain.neighbour_game import NeighbourGame
-from traceprop.explain.progress import progress
 from traceprop.explain.valued import ValuationResult
 from traceprop.passes.kernels.knn import LARGEST_K
 from traceprop.passes.valuation import (
@@ -24,6 +23,7 @@ from traceprop.passes.valuation import (
     weighted_shapley,
 )
 from traceprop.training.owners import Owners
+from traceprop.training.progress import progress
 from traceprop.training.store import GradientStore
 
 METHODS = ("knn-shapley", "threshold", "weighted", "source-shapley")

@@ -160,6 +160,15 @@ class GradientBlocks:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def describe(self, **about: Any) -> None:
+        """Say something of the gradients before the first is appended. Raises StoreError where it was said otherwise."""
+        if not self._settled:
+            self._about.update(about)
+            return
+        for name, value in about.items():
+            if self._about.get(name) != value:
+                raise StoreError(f"{self.place} were begun with {name} {self._about.get(name)!r}, not {value!r}")
+
     def attach(self, name: str, content: bytes) -> None:
         """Put a small file beside the blocks, whole or not at all; in memory there is no such place, and nothing happens."""
         if isinstance(self._shelf, GradientFolder):

@@ -13,9 +13,11 @@ from traceprop.tracing.granularity import checked, training_granularity
 from traceprop.training.adapter import AbstractAdapter, AbstractGradientAdapter, AbstractLinearAdapter
 from traceprop.training.checkpoints import Checkpoint, kept
 from traceprop.training.data import check_lengths, plain_array, plain_features
+from traceprop.training.logged import GradientLog, blocks_at
 from traceprop.training.models import adapt
 from traceprop.training.owners import Owners, plain_owners, row_owners
 from traceprop.training.projection import Projection
+from traceprop.training.saved import save_owners
 from traceprop.training.store import GradientStore
 
 
@@ -58,7 +60,9 @@ def training_context(
     granularity
         None for the default in force; per-sample gradients of the final model are logged at exit under each of them.
     store
-        None: gradients are kept in memory in this version.
+        Where materialised gradients go: a folder, which is made, or a `tp.stores.GradientBlocks`; None keeps them in
+        memory. Logged gradients stream there, and those of the final model at exit, with their owners:
+        `tp.stores.GradientBlocks(folder)` opens them in another process, and `tp.attribution_engine` asks them.
     projection
         How `proj_dim` is reached: "sjlt", "sparse", "very-sparse", "masked", which store no matrix, or "gaussian";
         docs/attribution.md says what each costs and keeps.
@@ -69,8 +73,6 @@ def training_context(
         The model has no trainable parameter, is not fitted, or has no known objective; lengths differ; features are
         not finite numbers; there is no such projection.
     """
-    if store is not None:
-        raise ModelError("store= is not in this version: gradients are kept in memory; leave it out")
     chosen = Projection(1 if proj_dim is None else proj_dim, projection)
     shorter = None if proj_dim is None else chosen
     if not np.isfinite(l2) or l2 < 0:
@@ -90,7 +92,13 @@ def training_context(
     ):
         check_lengths(np.empty(len(X_train)), np.empty(len(y_train)), ("X_train", "y_train"))
     level = checked(granularity) if granularity is not None else training_granularity()
-    return TrainingContext(adapter, X_train, y_train, source_id, shorter, level)
+    log = GradientLog(blocks_at(store), shorter)
+    if adapter is not None and len(log.blocks):
+        raise ModelError(
+            f"{log.blocks.place} hold gradients already, and those of a final model go to a new folder; to go on logging "
+            "there, leave out the model"
+        )
+    return TrainingContext(adapter, X_train, y_train, source_id, log, level, store is not None)
 
 
 class TrainingContext:
@@ -102,16 +110,19 @@ class TrainingContext:
         X: Any,
         y: Any,
         source_id: str | None,
-        projection: Projection | None,
+        log: GradientLog,
         level: Any,
+        stored: bool = False,
     ) -> None:
         self.adapter = adapter
         self.granularity = level
         self._X, self._y = X, y
         self._source_id = source_id
-        self._projection = projection
+        self._log = log
+        self._stored = stored
+        self._known_owners: Owners | None = None
         self._plain: tuple[np.ndarray, np.ndarray] | None = None
-        self._logged: list[tuple[np.ndarray, np.ndarray]] = []
+        self._logged = False
         self._schedule: list[tuple[float, np.ndarray]] = []
         self._store: GradientStore | None = None
         self._epochs = 0
@@ -174,22 +185,35 @@ class TrainingContext:
         """Record that an optimizer step was taken on those samples, with that loss; it takes none itself."""
         self._schedule.append((float(getattr(loss, "detach", lambda: loss)()), self._samples(rows)))
 
-    def log_gradient(self, g: Any, sample_index: Any, weight: float = 1.0) -> None:
+    def log_gradient(
+        self,
+        g: Any,
+        sample_index: Any,
+        weight: float = 1.0,
+        epoch: int | None = None,
+        step: int | None = None,
+        loss: Any = None,
+    ) -> None:
         """Log the gradient of one sample's loss, (p,), or of several, (b, p) with `sample_index` (b,).
 
         Gradients of one sample that are logged again, at another checkpoint, add up, times their `weight` (a learning
         rate, for instance): TracIn's sum over checkpoints, Pruthi et al. 2020.
+
+        `epoch`, `step` and `loss` (one, or (b,)) are kept beside them; the first two are by default the passes and steps
+        that the context has seen.
         """
         rows = self._samples(np.atleast_1d(np.asarray(sample_index)))
-        gradient = plain_array(g, "the gradient").astype(np.float64)
-        gradient = gradient.reshape(len(rows), -1)
-        if not np.isfinite(gradient).all():
-            raise ModelError(f"the gradient of sample {int(rows[0])} is NaN or infinite: has the training diverged?")
-        if self._logged and gradient.shape[1] != self._logged[0][1].shape[1]:
-            raise ModelError(
-                f"a gradient of {gradient.shape[1]} numbers was logged after one of {self._logged[0][1].shape[1]}"
-            )
-        self._logged.append((rows, weight * gradient))
+        if not self._logged:
+            self._logged = True
+            self._keep_owners()
+        self._log.add(
+            g,
+            rows,
+            weight,
+            self._epochs if epoch is None else epoch,
+            len(self._schedule) if step is None else step,
+            np.nan if loss is None else plain_array(loss, "the loss"),
+        )
 
     def __enter__(self) -> TrainingContext:
         return self
@@ -197,11 +221,14 @@ class TrainingContext:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self.granularity is not None:
-            self._store = self._make_store()
+        try:
+            if kind is None and self.granularity is not None:
+                self._store = self._make_store()
+        finally:
+            self._log.blocks.close()
 
     def _make_store(self) -> GradientStore:
-        if self._logged:
+        if self._logged or (self.adapter is None and len(self._log.blocks)):
             return self._logged_store()
         if self.adapter is None:
             raise ModelError("nothing to keep: give a model with its data, or log gradients with ctx.log_gradient")
@@ -222,20 +249,30 @@ class TrainingContext:
             self.adapter.one_number(X, y)  # a loss that fails is told of here, not at the first question
             self.checkpoint()
             store.checkpoints = self._checkpoints
+        if self._stored:
+            self._keep_owners()
+            self._log.add_final(self.adapter, X, y, self._epochs, len(self._schedule))
+            store.blocks = self._log.blocks
         return store
 
     def _logged_store(self) -> GradientStore:
-        rows = np.concatenate([rows for rows, _ in self._logged])
-        gradients = np.concatenate([gradient for _, gradient in self._logged])
-        known = len(self._data()[0]) if self._X is not None else int(rows.max()) + 1
-        total = np.zeros((known, gradients.shape[1]))
-        np.add.at(total, rows, gradients)
-        if self._projection is not None:
-            total = self._projection(total)
-        return GradientStore(self._owners(known), logged=total, granularity=self.granularity, schedule=self._schedule)
+        blocks = self._log.blocks
+        blocks.flush()
+        known = len(self._data()[0]) if self._X is not None else int(blocks.columns()["sample"].max()) + 1
+        return GradientStore(self._owners(known), blocks=blocks, granularity=self.granularity, schedule=self._schedule)
+
+    def _keep_owners(self) -> None:
+        """Save whose the gradients are before the first is written, so that a crash leaves both."""
+        if self._log.blocks.path is not None:
+            owners = None if self._X is None else self._owners(len(self._data()[0]))
+            save_owners(self._log.blocks, owners, self._source_id)
 
     def _owners(self, n: int) -> Owners:
-        return plain_owners(n, self._source_id) if self._X is None else row_owners(self._X, self._y, n, self._source_id)
+        if self._X is None:
+            return plain_owners(n, self._source_id)
+        if self._known_owners is None:
+            self._known_owners = row_owners(self._X, self._y, n, self._source_id)
+        return self._known_owners
 
     def _data(self) -> tuple[np.ndarray, np.ndarray]:
         """Compute the training data, once."""

@@ -79,8 +79,12 @@ def row_owners(X: Any, y: Any, n: int, source_id: str | None) -> Owners:
     from traceprop.lineage import provenance
 
     view = provenance(X if is_lazy(X) else from_numpy(plain_array(X, "X_train"), source_id=source_id or "X_train"))
+    return owners_of(view, provenance(y) if is_lazy(y) else None, n)
+
+
+def owners_of(view: Any, label_view: Any, n: int) -> Owners:
+    """Own `n` samples by the lineage of their features and, where the targets are lazy, of those."""
     pairs = _every_source(view)
-    label_view = provenance(y) if is_lazy(y) else None
     if label_view is not None:
         for name, (samples, rows) in _every_source(label_view).items():
             pairs[name] = _merged(pairs.get(name), samples, rows)

@@ -13,8 +13,10 @@ from traceprop.passes.attribution.fit import FitCheck, check_fit
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
 from traceprop.passes.unlearning.certificate import Ledger
+from traceprop.stores import GradientBlocks
 from traceprop.training.adapter import AbstractAdapter, AbstractLinearAdapter
 from traceprop.training.checkpoints import Checkpoint
+from traceprop.training.logged import summed
 from traceprop.training.owners import Owners
 
 
@@ -35,8 +37,8 @@ class GradientStore:
         The training data as plain arrays; None with gradients logged by hand.
     objective, theta
         Of a linear model: what its fit minimises, and its parameters (d, k) when the context exited.
-    logged
-        float64 (n, p): gradients that were logged by hand.
+    blocks
+        Gradients that were logged by hand, or of every sample of the final model where `store=` was given.
     checkpoints
         Of other models: the model at each epoch's end, and last as training left it.
     schedule
@@ -55,7 +57,7 @@ class GradientStore:
     y: np.ndarray | None = None
     objective: LinearObjective | None = None
     theta: Floats | None = None
-    logged: np.ndarray | None = None
+    blocks: GradientBlocks | None = None
     checkpoints: list[Checkpoint] = field(default_factory=list, repr=False)
     granularity: str | None = "epoch"
     schedule: list[tuple[float, np.ndarray]] = field(default_factory=list)
@@ -69,6 +71,7 @@ class GradientStore:
 
     def __repr__(self) -> str:
         kind = "factors" if self.objective is not None else "gradients"
+        kind += "" if self.blocks is None or self.blocks.path is None else f" in {self.blocks.path}"
         gone = 0 if self.objective is None else len(self) - self.objective.count
         forgotten = f", {gone} forgotten" if gone else ""
         return f"GradientStore({len(self)} samples{forgotten}, {kind}, sources: {', '.join(self.owners.source_ids)})"
@@ -80,8 +83,8 @@ class GradientStore:
         Taken when first asked for; estimators that do with factors never do. Raises ModelError where they would not fit
         in memory.
         """
-        if self.logged is not None or not self.checkpoints:
-            return self.logged
+        if not self.checkpoints:
+            return None if self.blocks is None else summed(self.blocks, len(self))
         assert self.X is not None
         assert self.y is not None
         return self.checkpoints[-1].adapter.gradients(self.X, self.y)[1]
@@ -128,7 +131,7 @@ class GradientStore:
         assert adapter is not None
         adapter.model = model
         corrected = replace(
-            self, adapter=adapter, objective=objective, theta=theta, logged=None, schedule=list(self.schedule)
+            self, adapter=adapter, objective=objective, theta=theta, blocks=None, schedule=list(self.schedule)
         )
         return replace(corrected, **changed)
 
