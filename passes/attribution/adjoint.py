@@ -1,15 +1,21 @@
 """Reverse-mode derivatives of a program that has run: from cotangents of results to those of parameters.
 
-One sweep from the last op to the first (Griewank & Walther 2008, "Evaluating Derivatives", ch. 3). Cells of integers,
-booleans and text have no derivative; an op without a rule passes nothing on and is named.
+One sweep from the last op to the first (Griewank & Walther 2008, "Evaluating Derivatives", ch. 3), for k functions at once:
+every cotangent has the function as its first axis. Where a value has fewer cells than there are functions, as the mean of a
+column has, what lies behind it is swept once per cell instead, and the functions are combinations of those sweeps (ibid.,
+ch. 10, on narrow cuts). Cells of integers, booleans and text have no derivative; an op without a rule passes nothing on and
+is named.
 """
 
 from __future__ import annotations
 
+import builtins
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from traceprop.ir.expr import Dim, evaluate
 from traceprop.ir.graph import Op, Program, Value
@@ -49,8 +55,8 @@ class Step:
         """The shape of an operand."""
         return tuple(size(dim, self.sizes) for dim in self.op.operands[position].type.dims)
 
-    def zeros(self, position: int) -> Array:
-        return np.zeros(self.shape(position))
+    def zeros(self, position: int, functions: int) -> Array:
+        return np.zeros((functions, *self.shape(position)))
 
 
 class Adjoint:
@@ -78,17 +84,70 @@ class Adjoint:
 
     def pull(self, values: Mapping[Value, Any], sizes: Sizes, cotangents: Mapping[Value, Array]) -> dict[Value, Array]:
         """Cotangents of the active parameters, given those of some values; float64, of the values' shapes."""
-        found = {value: np.asarray(cotangent, dtype=np.float64) for value, cotangent in cotangents.items()}
-        for op in reversed(self.ops):
+        many = {value: np.asarray(cotangent, dtype=np.float64)[None] for value, cotangent in cotangents.items()}
+        return {param: found[0] for param, found in self.pull_many(values, sizes, many).items()}
+
+    def pull_many(
+        self, values: Mapping[Value, Any], sizes: Sizes, cotangents: Mapping[Value, Array]
+    ) -> dict[Value, Array]:
+        """The same for k functions at once: float64 arrays (k, *shape) to float64 arrays (k, *shape)."""
+        found = dict(cotangents)
+        k = max((len(cotangent) for cotangent in found.values()), default=0)
+        cells = {value: _cells(value, sizes) for op in self.ops for value in (*op.operands, op.result)}
+        widest = max(cells.values(), default=1)
+        for at in reversed(range(len(self.ops))):
+            op = self.ops[at]
             cotangent = found.pop(op.result, None)
             if cotangent is None:
                 continue
-            step = Step(op, values, sizes)
-            pulled = _PULLS[op.definition](step, cotangent)
-            for value, part in zip(op.operands, pulled, strict=False):
-                if part is not None and value in self.active:
-                    found[value] = found[value] + part if value in found else part
+            width = cells[op.result]
+            behind = max(cells[value] for value in op.operands if value in self.active)
+            if not width < min(k, behind):
+                self._step(op, values, sizes, cotangent, found)
+                continue
+            mixed = cotangent.reshape(k, width)
+            for part in blocks(width, widest):
+                unit = np.eye(width)[part].reshape(-1, *cotangent.shape[1:])
+                for value, slopes in self._behind(at, values, sizes, unit, cells, k).items():
+                    flat = mixed[:, part] @ slopes.reshape(len(unit), -1)
+                    _add(found, value, flat.reshape(k, *slopes.shape[1:]))
         return {param: found[param] for param in self.program.params if param in found}
+
+    def _behind(
+        self, at: int, values: Mapping[Value, Any], sizes: Sizes, unit: Array, cells: Mapping[Value, int], k: int
+    ) -> dict[Value, Array]:
+        """Sweep from one op back, as far as the next values with fewer than k cells, which it gives."""
+        found = {self.ops[at].result: unit}
+        for op in reversed(self.ops[: at + 1]):
+            if op.result in found and (op is self.ops[at] or cells[op.result] >= k):
+                self._step(op, values, sizes, found.pop(op.result), found)
+        return found
+
+    def _step(
+        self, op: Op, values: Mapping[Value, Any], sizes: Sizes, cotangent: Array, found: dict[Value, Array]
+    ) -> None:
+        pulled = _PULLS[op.definition](Step(op, values, sizes), cotangent)
+        for value, part in zip(op.operands, pulled, strict=False):
+            if part is not None and value in self.active:
+                _add(found, value, part)
+
+
+BLOCK_CELLS = 1 << 24
+"""Cells of the largest array that a sweep over many functions makes at once: 128 MB."""
+
+
+def blocks(width: int, widest: int) -> list[builtins.slice]:
+    """Cut `width` functions so that arrays of `widest` cells for each stay within BLOCK_CELLS."""
+    step = max(1, BLOCK_CELLS // max(widest, 1))
+    return [builtins.slice(start, min(start + step, width)) for start in range(0, width, step)]
+
+
+def _cells(value: Value, sizes: Sizes) -> int:
+    return math.prod(size(dim, sizes) for dim in value.type.dims)
+
+
+def _add(found: dict[Value, Array], value: Value, part: Array) -> None:
+    found[value] = found[value] + part if value in found else part
 
 
 def size(dim: Dim, sizes: Sizes) -> int:
@@ -110,15 +169,15 @@ def _smooth(value: Value) -> bool:
 
 
 def unbroadcast(cotangent: Array, shape: tuple[int, ...]) -> Array:
-    """The sum over the axes along which an operand of that shape was repeated."""
-    extra = cotangent.ndim - len(shape)
+    """The sum over the axes along which an operand of that shape was repeated, the first axis apart."""
+    extra = cotangent.ndim - 1 - len(shape)
     if extra:
-        cotangent = cotangent.sum(axis=tuple(range(extra)))
-    repeated = tuple(k for k, n in enumerate(shape) if n == 1 and cotangent.shape[k] != 1)
+        cotangent = cotangent.sum(axis=tuple(range(1, 1 + extra)))
+    repeated = tuple(k for k, n in enumerate(shape, 1) if n == 1 and cotangent.shape[k] != 1)
     return cotangent.sum(axis=repeated, keepdims=True) if repeated else cotangent
 
 
-# -- one rule per structural op ------------------------------------------------------------------------------------------
+# -- one rule per structural op: cotangents are (k, *shape) ----------------------------------------------------------------
 
 
 def _elementwise(step: Step, cotangent: Array) -> Sequence[Array | None]:
@@ -134,8 +193,10 @@ def _elementwise(step: Step, cotangent: Array) -> Sequence[Array | None]:
             pulled.append(None)
             continue
         with np.errstate(all="ignore"):
-            slope = partial(*cells, np.asarray(step.result))
-            part = np.where(cotangent == 0, 0.0, cotangent * slope)
+            slope = np.asarray(partial(*cells, np.asarray(step.result)))
+            part = cotangent if slope.ndim == 0 and slope == 1 else cotangent * slope
+            if not np.isfinite(slope).all():
+                part = np.where(cotangent == 0, 0.0, part)
         pulled.append(unbroadcast(part, cells[position].shape))
     return pulled
 
@@ -144,22 +205,23 @@ def _identity(step: Step, cotangent: Array) -> Sequence[Array | None]:
     return [cotangent]
 
 
+def _summed(cells: Array, shape: tuple[int, ...]) -> Array:
+    """One number per function, in the shape of a scalar operand."""
+    return np.asarray(cells.sum(axis=tuple(range(1, cells.ndim)))).reshape(len(cells), *shape)
+
+
 def _fill_null(step: Step, cotangent: Array) -> Sequence[Array | None]:
     frame, value = step.operands
     cells = frame.to_series(0)
     missing = cells.is_null() | cells.is_nan() if cells.dtype.is_float() else cells.is_null()
     absent = missing.to_numpy()[:, None]
-    return [
-        np.where(absent, 0.0, cotangent),
-        np.asarray(np.where(absent, cotangent, 0.0).sum()).reshape(np.shape(value)),
-    ]
+    return [np.where(absent, 0.0, cotangent), _summed(np.where(absent, cotangent, 0.0), np.shape(value))]
 
 
 def _encoded(step: Step, cotangent: Array) -> Sequence[Array | None]:
     frame, _, prior = step.operands
     known = frame.to_series(0).is_not_null().to_numpy()[:, None]
-    rest = np.asarray(np.where(known, 0.0, cotangent).sum()).reshape(np.shape(prior))
-    return [None, np.where(known, cotangent, 0.0), rest]
+    return [None, np.where(known, cotangent, 0.0), _summed(np.where(known, 0.0, cotangent), np.shape(prior))]
 
 
 _TABLE_CELLS: dict[str, Pull] = {
@@ -173,27 +235,25 @@ _CELLS = PARTIALS.keys() | FLAT | _TABLE_CELLS.keys()
 
 
 def _slice(step: Step, cotangent: Array) -> Sequence[Array | None]:
-    out = step.zeros(0)
+    out = step.zeros(0, len(cotangent))
     op = step.op
     table = op.operands[0].type
     if not isinstance(table, TableType):
         items = [_plain(item, step.sizes) for item in op.attrs["index"]]
-        out[tuple(items)] += cotangent  # basic indexing: a view
+        out[(builtins.slice(None), *items)] += cotangent  # basic indexing: a view
         return [out]
     names = [op.attrs["column"]] if "column" in op.attrs else op.attrs["columns"]
-    column = cotangent[:, None] if cotangent.ndim == 1 else cotangent
+    column = cotangent[:, :, None] if cotangent.ndim == 2 else cotangent
     at = 0
     for first, width in column_ranges(table, names):
         start, count = size(first, step.sizes), size(width, step.sizes)
-        out[:, start : start + count] += column[:, at : at + count]
+        out[:, :, start : start + count] += column[:, :, at : at + count]
         at += count
     return [out]
 
 
 def _plain(item: Any, sizes: Sizes) -> Any:
     if isinstance(item, tuple):
-        import builtins
-
         return builtins.slice(*(bound if bound is None else size(bound, sizes) for bound in item))
     return item if item is None else size(item, sizes)
 
@@ -204,27 +264,28 @@ def _concat(step: Step, cotangent: Array) -> Sequence[Array | None]:
     for position in range(len(step.operands)):
         shape = step.shape(position)
         width = shape[axis] if len(shape) > axis else 1
-        part = np.take(cotangent, range(at, at + width), axis=axis)
-        parts.append(part.reshape(shape))
+        part = cotangent[(builtins.slice(None),) * (axis + 1) + (builtins.slice(at, at + width),)]
+        parts.append(part.reshape(len(cotangent), *shape))
         at += width
     return parts
 
 
 def _gather(step: Step, cotangent: Array) -> Sequence[Array | None]:
     axis, index = step.op.attrs.get("axis", 0), np.asarray(step.operands[1])
-    out = step.zeros(0)
+    shape, k = step.shape(0), len(cotangent)
     if step.op.attrs.get("along"):
-        places = list(np.ogrid[tuple(np.s_[:n] for n in index.shape)])
-        places[axis] = index
+        out = step.zeros(0, k)
+        places = list(np.ogrid[tuple(np.s_[:n] for n in (k, *index.shape))])
+        places[axis + 1] = index[None]
         np.add.at(out, tuple(places), cotangent)
         return [out, None]
-    rows = np.moveaxis(out, axis, 0)
-    moved = np.moveaxis(cotangent.reshape(*out.shape[:axis], index.size, *out.shape[axis + 1 :]), axis, 0)
-    flat = index.ravel() % len(rows) if len(rows) else index.ravel()
-    if rows.ndim == 1:
-        return [np.bincount(flat, weights=moved, minlength=len(rows)), None]
-    np.add.at(rows, flat, moved)
-    return [out, None]
+    rows = shape[axis]
+    taken = cotangent.reshape(k, *shape[:axis], index.size, *shape[axis + 1 :])
+    moved = np.moveaxis(taken, axis + 1, 0)
+    flat = index.ravel() % rows if rows else index.ravel()
+    back = scipy.sparse.csr_array((np.ones(len(flat)), (flat, np.arange(len(flat)))), shape=(rows, len(flat)))
+    summed = (back @ moved.reshape(index.size, -1)).reshape(rows, *moved.shape[1:])
+    return [np.moveaxis(summed, 0, axis + 1), None]
 
 
 def _reduce(step: Step, cotangent: Array) -> Sequence[Array | None]:
@@ -232,12 +293,14 @@ def _reduce(step: Step, cotangent: Array) -> Sequence[Array | None]:
     cells, result = np.asarray(step.operands[0]), np.asarray(step.result)
     axes = op.attrs["axes"]
     if not op.attrs.get("keepdims"):
-        cotangent, result = np.expand_dims(cotangent, axes), np.expand_dims(result, axes)
+        places = tuple(axis % cells.ndim + 1 for axis in axes)
+        cotangent, result = np.expand_dims(cotangent, places), np.expand_dims(result, axes)
+    full = (len(cotangent), *cells.shape)
     payload = op.payload or ""
     if payload in ("numpy.sum", "numpy.add.reduce"):
-        return [np.broadcast_to(cotangent, cells.shape)]
+        return [np.broadcast_to(cotangent, full)]
     if payload == "numpy.mean":
-        return [np.broadcast_to(cotangent * result.size / max(cells.size, 1), cells.shape)]
+        return [np.broadcast_to(cotangent * (result.size / max(cells.size, 1)), full)]
     hit = cells == result  # of an extreme; several share it
     return [np.where(hit, cotangent / np.maximum(hit.sum(axis=axes, keepdims=True), 1), 0.0)]
 
@@ -246,8 +309,12 @@ _EXTREMES = {f"numpy.{name}" for name in ("min", "max", "amin", "amax", "minimum
 
 
 def _scan(step: Step, cotangent: Array) -> Sequence[Array | None]:
-    axis = step.op.attrs["axis"]
+    axis = step.op.attrs["axis"] % (cotangent.ndim - 1) + 1
     return [np.flip(np.cumsum(np.flip(cotangent, axis), axis), axis)]
+
+
+FUNCTION = "Z"
+"""The letter of the axis of functions: those of a contraction are small."""
 
 
 def _contract(step: Step, cotangent: Array) -> Sequence[Array | None]:
@@ -259,19 +326,21 @@ def _contract(step: Step, cotangent: Array) -> Sequence[Array | None]:
         known = set(result).union(*(term for term, _ in others))
         alone = [letter for letter in own if letter not in known]
         spread = [(letter, np.ones(step.shape(position)[own.index(letter)])) for letter in alone]
-        parts = [(result, cotangent), *others, *spread]
-        spec = ",".join(term for term, _ in parts) + "->" + own
+        parts = [(FUNCTION + result, cotangent), *others, *spread]
+        spec = ",".join(term for term, _ in parts) + "->" + FUNCTION + own
         pulled.append(np.einsum(spec, *(array for _, array in parts), optimize=True))
     return pulled
 
 
 def _segment(step: Step, cotangent: Array) -> Sequence[Array | None]:
-    codes = np.asarray(step.operands[1])
-    inside = (codes >= 0) & (codes < len(cotangent))
-    return [
-        np.where(inside, cotangent[np.where(inside, codes, 0)], 0.0) if len(cotangent) else np.zeros(len(codes)),
-        None,
-    ]
+    codes, groups = np.asarray(step.operands[1]), cotangent.shape[1]
+    if not groups:
+        return [step.zeros(0, len(cotangent)), None]
+    inside = (codes >= 0) & (codes < groups)
+    taken = cotangent[:, np.where(inside, codes, 0)]
+    if not inside.all():
+        taken[:, ~inside] = 0.0
+    return [taken, None]
 
 
 _PULLS: dict[OpDef, Pull] = {
@@ -283,8 +352,8 @@ _PULLS: dict[OpDef, Pull] = {
     scan: _scan,
     contract: _contract,
     segment: _segment,
-    reshape: lambda step, cotangent: [cotangent.reshape(step.shape(0))],
-    transpose: lambda step, cotangent: [cotangent.transpose(np.argsort(step.op.attrs["axes"]))],
+    reshape: lambda step, cotangent: [cotangent.reshape(len(cotangent), *step.shape(0))],
+    transpose: lambda step, cotangent: [cotangent.transpose(0, *(np.argsort(step.op.attrs["axes"]) + 1))],
     broadcast: lambda step, cotangent: [unbroadcast(cotangent, step.shape(0))],
 }
 _KNOWN_FOLDS = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse
 
 from traceprop.errors import ModelError
 from traceprop.explain.estimators import Found, Influence
@@ -13,6 +15,7 @@ from traceprop.explain.forgetting import Request
 from traceprop.explain.refit import refit
 from traceprop.explain.sweep import Sweep
 from traceprop.explain.through import has_pipeline, weights_now
+from traceprop.passes.attribution.adjoint import blocks
 from traceprop.passes.attribution.curvature import Curvature
 from traceprop.passes.attribution.influence import parameter_gradients
 from traceprop.passes.attribution.losses import Floats, Terms
@@ -31,8 +34,9 @@ class PipelineInfluence:
 
         d outcome / dw = -g^T H^-1 d(grad F)/dw + s^T theta^T dx/dw,
 
-    where d(grad F)/dw = grad loss_i + sum_j d(grad loss_j)/dx_j dx_j/dw. Both sums over rows come from one backward sweep of
-    the pass `reweight`'s program per outcome, at weights 1.
+    where d(grad F)/dw = grad loss_i + sum_j d(grad loss_j)/dx_j dx_j/dw. Both sums over rows come from backward sweeps of the
+    program of the pass `reweight`, at weights 1: the first is linear in H^-1 g, so it is swept once per parameter and serves all test
+    rows; the second once, for all of them together.
     """
 
     name: ClassVar[str] = "influence"
@@ -64,19 +68,40 @@ class PipelineInfluence:
         train = work.value(store.lazies[0])
         test = work.value(X_test) if is_lazy(X_test) else None
         sweep = Sweep(work)
-        scores = np.empty((len(X), len(store)), dtype=np.float32)
+        scores = np.zeros((len(X), len(store)), dtype=np.float32)
         moved = -store.fit.curvature.solve(parameter_gradients(features, slopes).T).T
-        theta, width = frozen.theta, X.shape[1]
-        terms = frozen.objective.row_terms(theta)
-        for t, direction in enumerate(moved):
-            own, to_rows = _pushes(frozen.objective.features, terms, theta, direction, width)
-            cotangents = [(rows, own), (train, to_rows)]
-            if test is not None:
-                push = np.zeros(X.shape)
-                push[t] = theta[:width] @ slopes[t]
-                cotangents.append((test, push))
-            scores[t] = self._of_samples(sweep.pull(cotangents))
+        self._through_the_fit(scores, moved, sweep, rows, train, X.shape[1])
+        if test is not None:
+            self._through_the_test_rows(scores, slopes, sweep, test, X.shape)
         return scores, *self._verdict(work, sweep, verdict, why)
+
+    def _through_the_fit(
+        self, scores: np.ndarray, moved: Floats, sweep: Sweep, rows: Any, train: Any, width: int
+    ) -> None:
+        """Add what comes by way of the parameters: linear in the (t, p) directions, so p sweeps serve any number of tests."""
+        frozen = self._frozen
+        terms, features = frozen.objective.row_terms(frozen.theta), frozen.objective.features
+        basis = np.eye(moved.shape[1]) if moved.shape[1] <= len(moved) else None
+        directions = moved if basis is None else basis
+        for part in blocks(len(directions), features.size):
+            pushes = [_pushes(features, terms, frozen.theta, direction, width) for direction in directions[part]]
+            own, to_rows = (np.stack(each) for each in zip(*pushes, strict=True))
+            found = self._of_samples(sweep.pull([(rows, own), (train, to_rows)]), len(own))
+            if basis is None:
+                scores[part] += found
+            else:
+                scores += (moved[:, part] @ found).astype(np.float32)
+
+    def _through_the_test_rows(
+        self, scores: np.ndarray, slopes: Floats, sweep: Sweep, test: Any, shape: tuple[int, ...]
+    ) -> None:
+        """Add what comes by way of the test rows' own features."""
+        pushed = slopes @ self._frozen.theta[: shape[1]].T
+        for part in blocks(len(scores), max(math.prod(shape), sweep.widest)):
+            size = part.stop - part.start
+            push = np.zeros((size, *shape))
+            push[np.arange(size), np.arange(part.start, part.stop)] = pushed[part]
+            scores[part] += self._of_samples(sweep.pull([(test, push)]), size)
 
     def effect(self, subsets: Sequence[np.ndarray], X_test: Any, y_test: Any) -> Found:
         """Give float32 (s, t): the pipeline run with weight 0 for each set, and one Newton step on the rows that stay."""
@@ -115,13 +140,21 @@ class PipelineInfluence:
             "engine.explain or engine.scores with through='pipeline'"
         )
 
-    def _of_samples(self, slopes: dict[str, np.ndarray]) -> np.ndarray:
-        """From source rows to samples; a row that several samples share is not any one's own."""
-        total = np.zeros(len(self.store))
+    def _of_samples(self, slopes: dict[str, np.ndarray], functions: int) -> np.ndarray:
+        """From source rows (k, rows) to samples (k, n); a row that several samples share is not any one's own."""
+        total = np.zeros((functions, len(self.store)))
         for name, slope in slopes.items():
             samples, rows = self.store.owners.pairs[name]
-            if len(np.unique(rows)) == len(rows):
-                np.add.at(total, samples, slope[rows])
+            if len(np.unique(rows)) < len(rows):
+                continue
+            if len(np.unique(samples)) == len(samples):
+                total[:, samples] += slope[:, rows]
+            else:
+                shape = (len(self.store), len(rows))
+                total += (
+                    scipy.sparse.csr_array((np.ones(len(rows)), (samples, np.arange(len(rows)))), shape)
+                    @ slope[:, rows].T
+                ).T
         return total
 
     def _verdict(self, work: Reweighting, sweep: Sweep, verdict: str, why: str) -> tuple[str, str]:

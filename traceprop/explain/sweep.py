@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.ir import Value
-from traceprop.passes.attribution.adjoint import Adjoint
+from traceprop.passes.attribution.adjoint import Adjoint, size
 from traceprop.passes.optimize.reweight import AGAIN, PREFIX
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
@@ -30,21 +30,25 @@ class _Leg:
         outcome = call.restricted(computed).outcome() if computed else call.outcome()
         self.values: dict[Value, Any] = given | dict(zip(computed, outcome.results, strict=False))
         self.sizes = outcome.sizes
+        self.rows = max(
+            (size(dim, self.sizes) for value in self.adjoint.active for dim in value.type.dims[:1]), default=1
+        )
 
 
 class Sweep:
     """The backward sweep of a reweighting, through the calls that it has made; their forward values are computed once.
 
-    `stopped` names the ops that pass no slope on.
+    `stopped` names the ops that pass no slope on, `widest` is the largest number of rows on the way.
     """
 
     def __init__(self, work: Reweighting) -> None:
         self._legs = {again.call: _Leg(again.call) for again in work.calls()}
         self.stopped = tuple(dict.fromkeys(text for leg in self._legs.values() for text in leg.adjoint.stopped))
+        self.widest = max((leg.rows for leg in self._legs.values()), default=1)
         self._names = {source: name for name, source in work.vectors().items()}
 
     def pull(self, cotangents: Sequence[tuple[Any, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Slopes per source row, float64 by source id, of the sum of cotangents times lazy values."""
+        """Slopes per source row, float64 (k, rows) by source id, of k sums of cotangents (k, *shape) times lazy values."""
         waiting: dict[Call, dict[Value, np.ndarray]] = {}
         slopes: dict[str, np.ndarray] = {}
 
@@ -66,6 +70,6 @@ class Sweep:
             if here is None:
                 continue
             inputs = dict(zip(call.program.params, call.inputs, strict=True))
-            for param, cotangent in leg.adjoint.pull(leg.values, leg.sizes, here).items():
+            for param, cotangent in leg.adjoint.pull_many(leg.values, leg.sizes, here).items():
                 push(inputs[param], cotangent)
         return slopes

@@ -58,6 +58,11 @@ def test_programs(name):
     push = RNG.normal(size=np.shape(outcome.results[-1]))
     (pulled,) = sweep.pull(values, outcome.sizes, {program.returns[0]: push}).values()
     np.testing.assert_allclose(pulled, slopes(function, X, push), rtol=1e-6, atol=1e-7)
+    # Many functions at once, wider than most values are: as one after the other.
+    many = RNG.normal(size=(40, *np.shape(push)))
+    (together,) = sweep.pull_many(values, outcome.sizes, {program.returns[0]: many}).values()
+    alone = [next(iter(sweep.pull(values, outcome.sizes, {program.returns[0]: one}).values())) for one in many]
+    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("payload", [*PARTIALS, *sorted(FLAT)])
