@@ -125,3 +125,15 @@ def ten_digits() -> Digits:
     return Digits(
         "MNIST-10", X[train], y[train], X[test], y[test], (784, 128, 64, 10), "sgd", 0.01, 64, 25, (1, 5, 10, 15, 25)
     )
+
+
+def small_digits() -> Digits:
+    """scikit-learn's 8x8 digits, 1,397 and 400 at random; 64-64-10, SGD with momentum, 60 passes."""
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    X, order = (X / 16.0).astype(np.float32), np.random.RandomState(3).permutation(len(X))
+    train, test = order[:1_397], order[1_397:]
+    return Digits(
+        "digits", X[train], y[train], X[test], y[test], (64, 64, 10), "sgd", 0.05, 64, 60, tuple(range(5, 65, 5))
+    )

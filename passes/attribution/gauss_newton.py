@@ -141,6 +141,15 @@ class DualGaussNewton(AbstractGaussNewton):
         found: Single = cho_solve(self._lower, whole, overwrite_b=True, check_finite=False)
         return found
 
+    def step_weights(self, rows: NDArray[np.int64]) -> Single:
+        """c (n,), such that J^T c is the step in the parameters that `effects` answers of: removing `rows` as a whole."""
+        from scipy.linalg import cho_factor, cho_solve
+
+        stay = self._inverse()
+        alone = cho_factor(stay[np.ix_(rows, rows)], lower=True, check_finite=False)
+        found = stay[:, rows] @ cho_solve(alone, self.residual[rows], check_finite=False)
+        return np.asarray(self.curvature * found / np.float32(self._level))
+
 
 class PrimalGaussNewton(AbstractGaussNewton):
     """By (projected) gradients J, float32 (n, k), k below n. Tests are asked by their gradients (t, k)."""

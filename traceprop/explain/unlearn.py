@@ -92,11 +92,15 @@ def unlearn(
     X_test: Any = None,
     y_test: Any = None,
     budget: float | None = None,
+    retrain: Any = None,
+    optimizer: Any = None,
+    seed: int = 0,
 ) -> UnlearningResult:
-    """Take source rows out of a linear model without training it again.
+    """Take source rows out of a linear model, or a torch network, without training it again.
 
-    Newton steps lead from the fitted parameters to the minimum of the objective of the rows that stay, features held
-    fixed (Guo et al. 2020, "Certified data removal from machine learning models", with as many steps as it takes).
+    In linear models Newton steps lead from the fitted parameters to the minimum of the objective of the rows that stay,
+    features held fixed (Guo et al. 2020, "Certified data removal from machine learning models", with as many steps as it
+    takes). For networks see docs/unlearning.md: nothing is certified there, and every method says what it is.
 
     Parameters
     ----------
@@ -112,7 +116,9 @@ def unlearn(
     key
         (column, value): the rows with that value in every source that has the column.
     method
-        "auto" or "newton".
+        "auto" or "newton". For networks "auto" (exact replay where the run can be replayed, else "rewind", or "matching" where
+        no earlier checkpoint is known; both refuse where they do not get there), or one of "replay", "matching",
+        "rewind", "gauss-newton", "ssd", "scrub", "finetune", "ascent".
     through
         "features": the features are held fixed. "pipeline": the rows go from the pipeline too: means, scalers,
         imputers and encodings are those of the rows that stay (pass `reweight`), and so are all features; `.refitted`
@@ -128,6 +134,13 @@ def unlearn(
         How large a gradient this removal and all before it, from the same fit, may leave together (sum form; see
         `Ledger` and docs/unlearning.md); None: what it is, by default a ten-thousandth of the rows' own gradients. A
         removal that would exceed it is refused.
+    retrain
+        Of networks, for verify="retrain": a function from the positions of the training rows that stay, int64, to a model
+        trained on them; called twice, as networks differ from run to run.
+    optimizer
+        Of networks: a function from parameters to the optimizer that training used; exact replay needs it.
+    seed
+        Of networks: of the steps' batches and of the sample of rows that stay.
 
     Raises
     ------
@@ -143,11 +156,24 @@ def unlearn(
     if not isinstance(gradient_store, GradientStore):
         raise ModelError(f"gradient_store is ctx.gradient_store, not {type(gradient_store).__name__}")
     check_through(through)
-    if method not in ("auto", "newton"):
+    network = gradient_store.objective is None and bool(gradient_store.checkpoints)
+    if not network and method not in ("auto", "newton"):
         raise ModelError(f"method={method!r} is not in this version; there are 'auto' and 'newton'")
     if verify not in ("auto", "retrain"):
         raise ModelError(f"verify is 'auto' or 'retrain', not {verify!r}")
-    request = resolve(gradient_store.owners, source_id, rows, where, key, untrained=through != "features")
+    request = resolve(
+        gradient_store.owners, source_id, rows, where, key, untrained=through != "features" and not network
+    )
+    if network:
+        from traceprop.explain.network_unlearn import unlearn_network
+
+        if through == "pipeline" or budget is not None:
+            raise ModelError("through='pipeline' and budget= are for linear models; a network's features are held fixed")
+        return unlearn_network(
+            gradient_store, model, request, method, verify, inplace, X_test, y_test, retrain, optimizer, seed
+        )
+    if retrain is not None or optimizer is not None:
+        raise ModelError("retrain= and optimizer= are for networks; a linear model is retrained by its own fit")
     adapter, objective, theta = gradient_store.linear("unlearning")
     model = _checked_model(model, gradient_store, adapter, theta)
     pipeline = through == "pipeline" or (through is None and follows_rows(gradient_store, request.rows))

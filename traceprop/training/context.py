@@ -169,11 +169,13 @@ class TrainingContext:
         if self.granularity in ("op", "epoch"):
             self.checkpoint()
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, epoch: int | None = None) -> None:
         """Keep the model as it is now, for estimators that follow training: a loop without `batches` calls it itself.
 
-        `batches` does so at the end of each pass over the data. Linear models need none.
+        `batches` does so at the end of each pass over the data. Linear models need none. `epoch` says how many passes
+        there were so far, where `batches` does not count them.
         """
+        self._epochs = self._epochs if epoch is None else epoch
         if isinstance(self.adapter, AbstractGradientAdapter):
             last = self._checkpoints[-1].adapter if self._checkpoints else None
             if last is not None and np.array_equal(last.parameters(), self.adapter.parameters()):

@@ -49,6 +49,8 @@ class GradientStore:
         By source id, 0 for every source row that was taken out of the pipeline too.
     ledger
         What the removals from this store, and from the stores that they left, have spent of their common budget.
+    forgotten
+        int64: the samples that a network was made to forget, sorted. (A linear model's objective knows its own.)
     """
 
     owners: Owners
@@ -64,6 +66,7 @@ class GradientStore:
     lazies: tuple[Any, Any] | None = field(default=None, repr=False)
     weights: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     ledger: Ledger | None = field(default=None, repr=False)
+    forgotten: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64), repr=False)
 
     def __len__(self) -> int:
         """Give the number of training samples, forgotten ones included."""
@@ -72,7 +75,7 @@ class GradientStore:
     def __repr__(self) -> str:
         kind = "factors" if self.objective is not None else "gradients"
         kind += "" if self.blocks is None or self.blocks.path is None else f" in {self.blocks.path}"
-        gone = 0 if self.objective is None else len(self) - self.objective.count
+        gone = len(self.forgotten) if self.objective is None else len(self) - self.objective.count
         forgotten = f", {gone} forgotten" if gone else ""
         return f"GradientStore({len(self)} samples{forgotten}, {kind}, sources: {', '.join(self.owners.source_ids)})"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -193,6 +194,23 @@ class LinearModuleAdapter(AbstractLinearAdapter):
         return _tensors(self.model, X, y)
 
 
+@dataclass(frozen=True, eq=False)
+class Deciding:
+    """Samples of a network: inputs (n, …), targets (n,), and from outputs and targets the number per sample, and its loss."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    number: Outcome
+    loss: Outcome
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Deciding:
+        at = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
+        return Deciding(self.inputs[at], self.targets[at], self.number, self.loss)
+
+
 class ModuleAdapter(AbstractGradientAdapter):
     """Any other module: gradients of each sample's loss in all trainable parameters."""
 
@@ -297,6 +315,22 @@ class ModuleAdapter(AbstractGradientAdapter):
         one_by_one = torch.func.vmap(lambda out, target: single.of_output(out[None], target[None]))
         found = self._captured(X, single.targets(y), lambda out, target: one_by_one(out.double(), target))
         return of_losses(found.values, found.layers, found.names)
+
+    def deciding(self, X: np.ndarray, y: np.ndarray) -> Deciding:
+        """Give samples as tensors, with the functions of the outputs that their losses are made of.
+
+        Raises ModelError where no one number decides a sample's loss.
+        """
+        _, single = self._found_loss(X, y)
+        if not (self.cross_entropy or self._outputs == 1):
+            super().linearised(X, y)
+        targets = torch.from_numpy(np.ascontiguousarray(single.targets(y)))
+        inputs = inputs_of(self.model, X)
+        if self.cross_entropy:
+            check_labels(single.targets(y), max(2, self._outputs))
+            return Deciding(inputs, targets, margins, lambda out, at: nn.functional.softplus(-margins(out, at)))
+        one_by_one = torch.func.vmap(lambda out, target: single.of_output(out[None], target[None]))
+        return Deciding(inputs, targets, lambda out, _: out.reshape(len(out)), lambda out, at: one_by_one(out, at))
 
     def _captured(self, X: np.ndarray, targets: np.ndarray, outcome: Outcome) -> Captured:
         module = deepcopy(self.model).eval().cpu()

@@ -20,6 +20,7 @@ from traceprop.explain.estimators.network import (
     TracIn,
     Trak,
 )
+from traceprop.explain.estimators.remaining import Remaining, without_forgotten
 from traceprop.training.store import GradientStore
 
 _Class = type[AbstractEstimator]
@@ -64,6 +65,8 @@ def estimator(
         if not damping > 0:
             raise ModelError(f"damping is above 0, not {damping!r}")
         options["damping"] = damping
+    if len(store.forgotten):
+        return Remaining(chosen(without_forgotten(store), outcome, **options), store, outcome)
     return chosen(store, outcome, **options)
 
 
