@@ -168,7 +168,9 @@ def unlearn(
         from traceprop.explain.network_unlearn import unlearn_network
 
         if through == "pipeline" or budget is not None:
-            raise ModelError("through='pipeline' and budget= are for linear models; a network's features are held fixed")
+            raise ModelError(
+                "through='pipeline' and budget= are for linear models; a network's features are held fixed"
+            )
         return unlearn_network(
             gradient_store, model, request, method, verify, inplace, X_test, y_test, retrain, optimizer, seed
         )
