@@ -7,7 +7,7 @@ import pytest
 
 import traceprop as tp
 from tests.lineage.oracle import check
-from traceprop.tracing.numpy_composed import explicit
+from traceprop.tracing.numpy.composed import explicit
 
 X = np.arange(24.0).reshape(6, 4) - 7
 SMALL = X[:3, :3].copy()

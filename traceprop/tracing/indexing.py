@@ -13,7 +13,7 @@ from traceprop.ir.expr import product, symbols_of
 from traceprop.ir.location import user_location
 from traceprop.ir.opset import elementwise, filter, gather, reshape, slice
 from traceprop.tracing.lazy import Lazy, emit, fresh_symbol
-from traceprop.tracing.numpy_mapped import number
+from traceprop.tracing.numpy.mapped import number
 from traceprop.tracing.opaque import opaque_call
 from traceprop.tracing.trace import Size, active_trace
 

@@ -16,7 +16,7 @@ from traceprop.ir.opset import broadcast
 from traceprop.tracing import numpy as front
 from traceprop.tracing.indexing import builtins_slice
 from traceprop.tracing.lazy import Lazy, emit
-from traceprop.tracing.numpy_mapped import mapped, number
+from traceprop.tracing.numpy.mapped import mapped, number
 from traceprop.tracing.worlds import world_of_value
 
 

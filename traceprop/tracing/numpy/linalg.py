@@ -11,8 +11,9 @@ from traceprop.ir.expr import maximum, minimum
 from traceprop.ir.given_map import GivenRead
 from traceprop.ir.index_map import AxisRead, Full, Span, axis
 from traceprop.tracing.lazy import fresh_symbol
-from traceprop.tracing.numpy_composed import NoRule
-from traceprop.tracing.numpy_mapped import blocks, dims_of, dtype_of, mapped, number, sample, whole
+from traceprop.tracing.numpy.calls import NoRule
+from traceprop.tracing.numpy.mapped import blocks, dims_of, dtype_of, mapped, number, sample, whole
+from traceprop.tracing.numpy.reductions import reduction
 
 # -- functions of whole blocks ----------------------------------------------------------------------------------------------
 
@@ -137,9 +138,8 @@ def matrix_power(a: Any, n: int) -> Any:
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """Of vectors along an axis, or of matrices in two: a reduction either way."""
     options = {} if ord is None else {"ord": ord}
-    from traceprop.tracing.numpy import _reduction
 
-    return _reduction(np.linalg.norm, "numpy.linalg.norm", x, axis, keepdims=keepdims, **options)
+    return reduction(np.linalg.norm, "numpy.linalg.norm", x, axis, keepdims=keepdims, **options)
 
 
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:

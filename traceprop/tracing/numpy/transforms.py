@@ -10,8 +10,8 @@ import numpy as np
 from traceprop.ir.expr import maximum, minimum
 from traceprop.ir.given_map import GivenRead
 from traceprop.ir.index_map import AxisRead, Full, Span, axis
-from traceprop.tracing.numpy_composed import NoRule, _axis
-from traceprop.tracing.numpy_mapped import dims_of, dtype_of, mapped, number
+from traceprop.tracing.numpy.calls import NoRule, axis_of
+from traceprop.tracing.numpy.mapped import dims_of, dtype_of, mapped, number
 
 
 def _transform(name: str, several: bool) -> Callable[..., Any]:
@@ -30,7 +30,7 @@ def _transform(name: str, several: bool) -> Callable[..., Any]:
             axes = (-1 if axis is None else axis,)
         if options:
             raise NoRule
-        places = {_axis(k, rank) for k in axes}
+        places = {axis_of(k, rank) for k in axes}
         keyword = {"axes": axes} if several else {"axis": axes[0]}
         tried = function(
             np.ones([number(a, k, f"numpy.fft.{name}") if k in places else 1 for k in range(rank)], dtype_of(a)),
@@ -50,7 +50,7 @@ def _shifted(sign: int) -> Callable[..., Any]:
     def handler(x: Any, axes: Any = None) -> Any:
         listed = range(np.ndim(x)) if axes is None else [axes] if isinstance(axes, int) else axes
         for k in listed:
-            size = number(x, _axis(k, np.ndim(x)), "numpy.fft.fftshift")
+            size = number(x, axis_of(k, np.ndim(x)), "numpy.fft.fftshift")
             x = np.roll(x, size // 2 if sign > 0 else -(size // 2), axis=k)
         return x
 
@@ -97,7 +97,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     rank = np.ndim(a)
     if rank < 2:
         raise ValueError("diag requires an array of at least two dimensions")
-    first, second = _axis(axis1, rank), _axis(axis2, rank)
+    first, second = axis_of(axis1, rank), axis_of(axis2, rank)
     rows, columns = number(a, first, "numpy.diagonal"), number(a, second, "numpy.diagonal")
     count = max(min(rows + min(offset, 0), columns - max(offset, 0)), 0)
     dims = [dim for k, dim in enumerate(dims_of(a)) if k not in (first, second)]

@@ -13,6 +13,7 @@ from traceprop.ir.location import user_location
 from traceprop.ir.opset import elementwise
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.tracing.lazy import Lazy, emit
+from traceprop.tracing.numpy.calls import operand
 
 COMPARISONS = "equal not_equal less less_equal greater greater_equal".split()
 
@@ -24,10 +25,8 @@ def is_text(value: Any) -> bool:
 
 def apply_text(func: np.ufunc, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
     """A ufunc over text: a comparison, in which a null equals nothing, or one of NumPy's string functions."""
-    from traceprop.tracing.numpy import _operand
-
     if func.__name__ in COMPARISONS:
-        return emit(elementwise, [_operand(x) for x in inputs], {}, f"table.{func.__name__}", "bool")
+        return emit(elementwise, [operand(x) for x in inputs], {}, f"table.{func.__name__}", "bool")
     return _cell_by_cell(func, func.__name__.strip("_"), inputs, options)
 
 

@@ -13,8 +13,9 @@ from traceprop.ir.index_map import AxisRead, Full, Span, axis
 from traceprop.ir.opset import broadcast, contract
 from traceprop.ir.types import dtype_name
 from traceprop.tracing.lazy import Lazy, emit
-from traceprop.tracing.numpy_composed import _LETTERS, NoRule, _axis, _product
-from traceprop.tracing.numpy_mapped import blocks, dims_of, dtype_of, mapped, number, together
+from traceprop.tracing.numpy.calls import LETTERS, NoRule, axis_of
+from traceprop.tracing.numpy.composed import _product
+from traceprop.tracing.numpy.mapped import blocks, dims_of, dtype_of, mapped, number, together
 
 
 def gufunc(func: np.ufunc, inputs: Sequence[Any]) -> Any:
@@ -42,15 +43,15 @@ def gufunc(func: np.ufunc, inputs: Sequence[Any]) -> Any:
 def dot(a: Any, b: Any) -> Any:
     """The last axis of one and the last but one of the other, for arrays of any rank."""
     left, right = np.ndim(a), np.ndim(b)
-    first = [*_LETTERS[: left - 1], "z"]
-    second = list(_LETTERS[left - 1 : left + right - 2])
+    first = [*LETTERS[: left - 1], "z"]
+    second = list(LETTERS[left - 1 : left + right - 2])
     second.insert(max(right - 2, 0) if right > 1 else 0, "z")
     kept = [c for c in (*first, *second) if c != "z"]
     return _product("dot", f"{''.join(first)},{''.join(second)}->{''.join(kept)}", a, b)
 
 
 def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Any:
-    names = _LETTERS[: len(arrays) + 1]
+    names = LETTERS[: len(arrays) + 1]
     terms = [names[k : k + 2] for k in range(len(arrays))]
     if np.ndim(arrays[0]) == 1:
         terms[0] = terms[0][1:]
@@ -76,7 +77,7 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
     for k in range(3):
         m, n = (k + 1) % 3, (k + 2) % 3
         parts.append(np.subtract(np.multiply(a[..., m], b[..., n]), np.multiply(a[..., n], b[..., m])))
-    return np.stack(parts, axis=_axis(axisc, np.ndim(parts[0]) + 1))
+    return np.stack(parts, axis=axis_of(axisc, np.ndim(parts[0]) + 1))
 
 
 def kron(a: Any, b: Any) -> Any:

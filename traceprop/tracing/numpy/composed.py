@@ -13,20 +13,7 @@ from traceprop.ir import ArrayType
 from traceprop.ir.opset import contract, elementwise, gather
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.tracing.lazy import Lazy, emit
-
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-class NoRule(Exception):
-    """Raised for a case that a function's rule doesn't cover; the function is then traced as `opaque`."""
-
-
-def _along(x: Any, axis: int, item: Any) -> Any:
-    return x[(slice(None),) * axis + (item,)]
-
-
-def _axis(axis: int, rank: int) -> int:
-    return int(np.lib.array_utils.normalize_axis_index(axis, rank))
+from traceprop.tracing.numpy.calls import LETTERS, NoRule, axis_of, item_along
 
 
 def _size(x: Any, axis: int, what: str) -> int:
@@ -45,7 +32,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
         arr, axis = np.ravel(arr), 0
     if np.ndim(indices) != np.ndim(arr):
         raise NoRule
-    return emit(gather, [arr, indices], {"axis": _axis(axis, np.ndim(arr)), "along": True})
+    return emit(gather, [arr, indices], {"axis": axis_of(axis, np.ndim(arr)), "along": True})
 
 
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, **options: Any) -> Any:
@@ -55,8 +42,8 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, **options: 
         (window_shape,) = window_shape
     if options or (axis is None and x.ndim != 1) or isinstance(axis, (tuple, list)) or not window_shape:
         raise NoRule
-    width, along = int(window_shape), _axis(0 if axis is None else axis, x.ndim)
-    parts = [_along(x, along, slice(k, k - width + 1 or None)) for k in range(width)]
+    width, along = int(window_shape), axis_of(0 if axis is None else axis, x.ndim)
+    parts = [item_along(x, along, slice(k, k - width + 1 or None)) for k in range(width)]
     return np.stack(parts, axis=-1)
 
 
@@ -75,38 +62,38 @@ def _padded(x: Any, axis: int, before: int, after: int, mode: str, fill: Any) ->
         if not width:
             return []
         if mode == "constant":
-            like = _along(x, axis, slice(0, 1)) if first else _along(x, axis, slice(-1, None))
+            like = item_along(x, axis, slice(0, 1)) if first else item_along(x, axis, slice(-1, None))
             return [np.full_like(like, fill)] * width
         if mode == "edge":
-            return [_along(x, axis, slice(0, 1) if first else slice(-1, None))] * width
+            return [item_along(x, axis, slice(0, 1) if first else slice(-1, None))] * width
         if _size(x, axis, "np.pad") <= width:
             raise NoRule
         if mode == "wrap":
-            return [_along(x, axis, slice(-width, None) if first else slice(0, width))]
+            return [item_along(x, axis, slice(-width, None) if first else slice(0, width))]
         skip = int(mode == "reflect")
         part = slice(skip, width + skip) if first else slice(-width - skip, -skip or None)
-        return [np.flip(_along(x, axis, part), axis)]
+        return [np.flip(item_along(x, axis, part), axis)]
 
     parts = [*end(before, True), x, *end(after, False)]
     return np.concatenate(parts, axis=axis) if len(parts) > 1 else x
 
 
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    along = _axis(axis, np.ndim(ary))
+    along = axis_of(axis, np.ndim(ary))
     if isinstance(indices_or_sections, (int, np.integer)) and _size(ary, along, "np.split") % indices_or_sections:
         raise ValueError("array split does not result in an equal division")
     return array_split(ary, indices_or_sections, axis)
 
 
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    along = _axis(axis, np.ndim(ary))
+    along = axis_of(axis, np.ndim(ary))
     if isinstance(indices_or_sections, (int, np.integer)):
         total, sections = _size(ary, along, "np.array_split"), int(indices_or_sections)
         each, extra = divmod(total, sections)
         cuts: list[Any] = np.cumsum([0] + [each + 1] * extra + [each] * (sections - extra)).tolist()
     else:
         cuts = [0, *(int(cut) for cut in indices_or_sections), None]
-    return [_along(ary, along, slice(a, b)) for a, b in itertools.pairwise(cuts)]
+    return [item_along(ary, along, slice(a, b)) for a, b in itertools.pairwise(cuts)]
 
 
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
@@ -114,9 +101,9 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
         arr, axis = np.ravel(arr), 0
     if not isinstance(obj, (int, np.integer)):
         raise NoRule
-    along = _axis(axis, np.ndim(arr))
+    along = axis_of(axis, np.ndim(arr))
     k = range(_size(arr, along, "np.delete"))[int(obj)]
-    return np.concatenate([_along(arr, along, slice(0, k)), _along(arr, along, slice(k + 1, None))], axis=along)
+    return np.concatenate([item_along(arr, along, slice(0, k)), item_along(arr, along, slice(k + 1, None))], axis=along)
 
 
 def append(arr: Any, values: Any, axis: int | None = None) -> Any:
@@ -161,7 +148,7 @@ def argwhere(a: Any) -> Any:
 def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -> Any:
     if axis is None:
         a, axis = np.ravel(a), 0
-    return _along(a, _axis(axis, np.ndim(a)), condition)
+    return item_along(a, axis_of(axis, np.ndim(a)), condition)
 
 
 def extract(condition: Any, arr: Any) -> Any:
@@ -219,9 +206,9 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
         first, second = list(range(left - axes, left)), list(range(axes))
     else:
         first, second = (list(each) if isinstance(each, (tuple, list)) else [each] for each in axes)
-    names, other = list(_LETTERS[:left]), list(_LETTERS[left : left + right])
+    names, other = list(LETTERS[:left]), list(LETTERS[left : left + right])
     for here, there in zip(first, second, strict=True):
-        other[_axis(there, right)] = names[_axis(here, left)]
+        other[axis_of(there, right)] = names[axis_of(here, left)]
     kept = [c for c in names if c not in other] + [c for c in other if c not in names]
     return _product("tensordot", f"{''.join(names)},{''.join(other)}->{''.join(kept)}", a, b, axes=axes)
 
@@ -230,7 +217,7 @@ def inner(a: Any, b: Any) -> Any:
     left, right = np.ndim(a), np.ndim(b)
     if not left or not right:
         return np.multiply(a, b)
-    first, second = _LETTERS[: left - 1], _LETTERS[left - 1 : left + right - 2]
+    first, second = LETTERS[: left - 1], LETTERS[left - 1 : left + right - 2]
     return _product("inner", f"{first}z,{second}z->{first}{second}", a, b)
 
 
@@ -246,7 +233,7 @@ def explicit(subscripts: str, ranks: Sequence[int]) -> str:
     terms = left.split(",")
     if len(terms) != len(ranks):
         raise ValueError(f"einsum of {len(ranks)} operands has {len(terms)} subscripts")
-    free = [c for c in reversed(_LETTERS.upper() + _LETTERS) if c not in subscripts]
+    free = [c for c in reversed(LETTERS.upper() + LETTERS) if c not in subscripts]
     wide = max(
         (rank - len(t.replace("...", "")) for t, rank in zip(terms, ranks, strict=True) if "..." in t), default=0
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,10 @@ import numpy as np
 from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenRead
 from traceprop.ir.index_map import Full, Kind, axis
 from traceprop.tracing.lazy import Lazy, fresh_symbol
-from traceprop.tracing.numpy_composed import NoRule, _along, _axis, pad, sliding_window_view
-from traceprop.tracing.numpy_mapped import dtype_of, mapped, number
+from traceprop.tracing.numpy.basic import take as take_rows
+from traceprop.tracing.numpy.calls import NoRule, apply, axis_of, item_along, operand
+from traceprop.tracing.numpy.composed import pad, sliding_window_view
+from traceprop.tracing.numpy.mapped import dtype_of, mapped, number
 
 
 def _plain(values: Any) -> np.ndarray:
@@ -30,11 +32,13 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
         return np.reshape(roll(np.ravel(a), shift, 0), np.shape(a)) if np.ndim(a) != 1 else roll(a, shift, 0)
     shifts, axes = np.broadcast_arrays(shift, axis)
     for by, k in zip(shifts.ravel().tolist(), axes.ravel().tolist(), strict=True):
-        place = _axis(k, np.ndim(a))
+        place = axis_of(k, np.ndim(a))
         size = number(a, place, "numpy.roll")
         cut = -int(by) % size if size else 0
         if cut:
-            a = np.concatenate([_along(a, place, slice(cut, None)), _along(a, place, slice(0, cut))], axis=place)
+            a = np.concatenate(
+                [item_along(a, place, slice(cut, None)), item_along(a, place, slice(0, cut))], axis=place
+            )
     return a
 
 
@@ -42,7 +46,7 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     """x[positions]; where the data says how often, the positions are one more captured index."""
     if axis is None:
         a, axis = np.ravel(a), 0
-    place = _axis(axis, np.ndim(a))
+    place = axis_of(axis, np.ndim(a))
     if not isinstance(repeats, Lazy):
         counts = np.asarray(repeats)
         size = number(a, place, "numpy.repeat")
@@ -71,7 +75,7 @@ def resize(a: Any, new_shape: Any) -> Any:
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     if axis is None:
         arr, axis = np.ravel(arr), 0
-    place = _axis(axis, np.ndim(arr))
+    place = axis_of(axis, np.ndim(arr))
     where = _plain(obj)
     if where.ndim or where.dtype.kind not in "iu":
         raise NoRule
@@ -87,13 +91,15 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     if np.ndim(values) and place == np.ndim(arr) - 1 and np.ndim(arr) > 1:
         values = np.expand_dims(values, -1)
     piece = np.broadcast_to(values.astype(dtype_of(arr)), shape)
-    return np.concatenate([_along(arr, place, slice(0, k)), piece, _along(arr, place, slice(k, None))], axis=place)
+    return np.concatenate(
+        [item_along(arr, place, slice(0, k)), piece, item_along(arr, place, slice(k, None))], axis=place
+    )
 
 
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     if axis is None:
         arr, axis = np.ravel(arr), 0
-    place = _axis(axis, np.ndim(arr))
+    place = axis_of(axis, np.ndim(arr))
     kept = np.delete(np.arange(number(arr, place, "numpy.delete")), obj if isinstance(obj, slice) else _plain(obj))
     return np.take(arr, kept, axis=place)
 
@@ -122,8 +128,8 @@ def block(arrays: Any) -> Any:
 
 
 def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
-    place = _axis(axis, np.ndim(x))
-    return tuple(_along(x, place, k) for k in range(number(x, place, "numpy.unstack")))
+    place = axis_of(axis, np.ndim(x))
+    return tuple(item_along(x, place, k) for k in range(number(x, place, "numpy.unstack")))
 
 
 def atleast_3d(*arrays: Any) -> Any:
@@ -138,7 +144,7 @@ def atleast_3d(*arrays: Any) -> Any:
 
 def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     rank = np.ndim(a)
-    place = _axis(axis, rank)
+    place = axis_of(axis, rank)
     start = start + rank if start < 0 else start
     order = [k for k in range(rank) if k != place]
     order.insert(start - (place < start), place)
@@ -155,30 +161,26 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
 
 def take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
     """`mode="clip"` and `"wrap"` change the positions, and then nothing is out of bounds."""
-    from traceprop.tracing.numpy import _take
-
     if mode == "raise":
-        return _take(a, indices, axis)
+        return take_rows(a, indices, axis)
     if axis is None:
         a, axis = np.ravel(a), 0
-    size = number(a, _axis(axis, np.ndim(a)), "numpy.take")
+    size = number(a, axis_of(axis, np.ndim(a)), "numpy.take")
     if not size:
         raise NoRule
     indices = indices if isinstance(indices, Lazy) else np.asarray(indices)
-    return _take(a, np.clip(indices, 0, size - 1) if mode == "clip" else np.mod(indices, size), axis)
+    return take_rows(a, np.clip(indices, 0, size - 1) if mode == "clip" else np.mod(indices, size), axis)
 
 
 def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     """Each cell is that of one of the choices; the number that says which is its control."""
     listed = list(choices) if isinstance(choices, (tuple, list)) else list(unstack(choices))
-    from traceprop.tracing.numpy import _operand, apply
 
     native = lambda x, *given: np.choose(x, given, mode=mode)  # noqa: E731
-    return apply(native, "numpy.choose", [a, *map(_operand, listed)], {}, control=(0,), native=native)
+    return apply(native, "numpy.choose", [a, *map(operand, listed)], {}, control=(0,), native=native)
 
 
 def ravel_multi_index(multi_index: Any, dims: Any, mode: str = "raise", order: str = "C") -> Any:
-    from traceprop.tracing.numpy import apply
 
     parts = list(multi_index) if isinstance(multi_index, (tuple, list)) else list(unstack(multi_index))
     native = lambda *given: np.ravel_multi_index(given, dims, mode, order)  # noqa: E731
@@ -186,7 +188,6 @@ def ravel_multi_index(multi_index: Any, dims: Any, mode: str = "raise", order: s
 
 
 def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Any, ...]:
-    from traceprop.tracing.numpy import apply
 
     sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
 
@@ -233,7 +234,7 @@ def windows(x: Any, window_shape: Any, axis: Any = None, **options: Any) -> Any:
     if len(axes) != len(shapes):
         raise ValueError("window_shape and axis must name the same number of axes")
     for width, k in zip(shapes, axes, strict=True):
-        x = sliding_window_view(x, width, axis=_axis(k, np.ndim(x)) if k >= 0 else k + len(axes), **options)
+        x = sliding_window_view(x, width, axis=axis_of(k, np.ndim(x)) if k >= 0 else k + len(axes), **options)
     return x
 
 
@@ -250,18 +251,11 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
     return np.all(np.logical_or(np.equal(a1, a2), both))
 
 
-def in_fortran_order(a: Any, shape: Sequence[Any]) -> Any:
-    """A reshape that counts the first axis fastest: the transpose of the transpose's."""
-    turned = np.reshape(np.transpose(a), tuple(reversed(shape)))
-    return np.transpose(turned)
-
-
 def isreal_like(name: str) -> Callable[..., Any]:
     """`iscomplex`, `fix` and others that NumPy writes in Python: element-wise, by NumPy's own function."""
     function = getattr(np, name)
 
     def handler(x: Any, *rest: Any, **options: Any) -> Any:
-        from traceprop.tracing.numpy import apply
 
         if rest or options:
             raise NoRule

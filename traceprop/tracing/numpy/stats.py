@@ -9,39 +9,14 @@ import numpy as np
 
 from traceprop.errors import TraceError
 from traceprop.ir.given_map import GivenRead
-from traceprop.ir.index_map import AxisRead, Full, Kind, axis
+from traceprop.ir.index_map import AxisRead, Full, axis
 from traceprop.ir.location import user_location
 from traceprop.ir.opset import scan
 from traceprop.ir.types import dtype_name
 from traceprop.tracing.lazy import Lazy, emit
-from traceprop.tracing.numpy_composed import NoRule, _along, _axis
-from traceprop.tracing.numpy_mapped import dims_of, dtype_of, mapped, number, sample
-
-
-def where_reduced(
-    func: Callable[..., Any], name: str, a: Any, axes: tuple[int, ...], where: Any, **options: Any
-) -> Any:
-    """A reduction over the cells that a mask lets through: the cells are data, their mask decides."""
-    keep = bool(options.get("keepdims"))
-    if any(isinstance(value, Lazy) for value in options.values()):
-        raise NoRule
-    rank, dims = np.ndim(a), dims_of(a)
-    if np.ndim(where) > rank:
-        raise NoRule
-    along = axes if len(axes) != 1 else axes[0]
-    kept = {k: v for k, v in options.items() if v is not None}
-    tried = func(sample(a, (1,) * rank), axis=along, where=np.ones((1,) * rank, bool), **kept)
-    result = [1 if k in axes else dim for k, dim in enumerate(dims) if keep or k not in axes]
-    places: list[AxisRead] = []
-    position = 0
-    for k in range(rank):
-        places.append(Full() if k in axes else axis(position))
-        position += keep or k not in axes
-    lead = rank - np.ndim(where)
-    mask = tuple(0 if dim == 1 and dims[lead + k] != 1 else places[lead + k] for k, dim in enumerate(dims_of(where)))
-    reads = [GivenRead(0, tuple(places)), GivenRead(1, mask, Kind.CONTROL)]
-    native = lambda x, m: func(x, axis=along, where=m, **kept)  # noqa: E731
-    return mapped(name.removeprefix("numpy."), [a, where], reads, result, np.asarray(tried).dtype, native)
+from traceprop.tracing.numpy.calls import NoRule, apply, axis_of, constant_like, item_along
+from traceprop.tracing.numpy.mapped import dims_of, dtype_of, mapped, number, sample
+from traceprop.tracing.numpy.reductions import reduction
 
 
 def several_quantiles(name: str) -> Callable[..., Any]:
@@ -73,7 +48,7 @@ def _quantiles_at_once(
         raise NoRule
     rank, dims = np.ndim(a), dims_of(a)
     listed = range(rank) if axis is None else axis if isinstance(axis, (tuple, list)) else [axis]
-    folded = {_axis(k, rank) for k in listed}
+    folded = {axis_of(k, rank) for k in listed}
     keep = bool(options.get("keepdims"))
     result: list[Any] = list(levels.shape)
     places: list[AxisRead] = []
@@ -99,7 +74,7 @@ def average(
     if np.ndim(a) != np.ndim(weights):
         if axis is None or isinstance(axis, (tuple, list)) or np.ndim(weights) != 1:
             raise NoRule
-        place = _axis(axis, np.ndim(a))
+        place = axis_of(axis, np.ndim(a))
         weights = np.reshape(weights, (*(1,) * place, -1, *(1,) * (np.ndim(a) - place - 1)))
         weights = np.broadcast_arrays(weights, a)[0]
     kinds = [dtype_of(a), dtype_of(weights)]
@@ -153,10 +128,9 @@ def corrcoef(
 
 
 def nan_position(name: str) -> Callable[..., Any]:
-    from traceprop.tracing.numpy import _reduction
 
     function = getattr(np, name)
-    return lambda a, axis=None, out=None, *, keepdims=False: _reduction(
+    return lambda a, axis=None, out=None, *, keepdims=False: reduction(
         function, f"numpy.{name}", a, axis, keepdims=bool(keepdims) and keepdims is not np._NoValue
     )
 
@@ -166,7 +140,7 @@ def nan_position(name: str) -> Callable[..., Any]:
 
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append: Any = np._NoValue) -> Any:
     rank = np.ndim(a)
-    place = _axis(axis, rank)
+    place = axis_of(axis, rank)
 
     def beside(value: Any) -> Any:
         if np.ndim(value):
@@ -175,7 +149,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append:
         return (
             np.broadcast_to(value, shape)
             if isinstance(value, Lazy)
-            else np.full_like(_along(a, place, slice(0, 1)), value, dtype_of(value))
+            else np.full_like(item_along(a, place, slice(0, 1)), value, dtype_of(value))
         )
 
     given = [beside(prepend)] if prepend is not np._NoValue else []
@@ -183,7 +157,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append:
     if given or after:
         a = np.concatenate([*given, a, *after], axis=place)
     for _ in range(n):
-        later, before = _along(a, place, slice(1, None)), _along(a, place, slice(None, -1))
+        later, before = item_along(a, place, slice(1, None)), item_along(a, place, slice(None, -1))
         a = np.not_equal(later, before) if a.dtype == bool else np.subtract(later, before)
     return a
 
@@ -208,7 +182,9 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     """Central differences, and one-sided ones at both ends."""
     rank = np.ndim(f)
     axes = (
-        range(rank) if axis is None else [_axis(k, rank) for k in (axis if isinstance(axis, (tuple, list)) else [axis])]
+        range(rank)
+        if axis is None
+        else [axis_of(k, rank) for k in (axis if isinstance(axis, (tuple, list)) else [axis])]
     )
     if (
         edge_order != 1
@@ -226,21 +202,21 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
             raise ValueError(
                 "Shape of array too small to calculate a numerical gradient, at least (edge_order + 1) elements are required."
             )
-        first = (_along(f, k, slice(1, 2)) - _along(f, k, slice(0, 1))) / h
-        last = (_along(f, k, slice(-1, None)) - _along(f, k, slice(-2, -1))) / h
-        middle = (_along(f, k, slice(2, None)) - _along(f, k, slice(None, -2))) / (2.0 * h)
+        first = (item_along(f, k, slice(1, 2)) - item_along(f, k, slice(0, 1))) / h
+        last = (item_along(f, k, slice(-1, None)) - item_along(f, k, slice(-2, -1))) / h
+        middle = (item_along(f, k, slice(2, None)) - item_along(f, k, slice(None, -2))) / (2.0 * h)
         found.append(np.concatenate([first, middle, last], axis=k))
     return found[0] if len(found) == 1 else tuple(found)
 
 
 def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
-    place = _axis(axis, np.ndim(y))
+    place = axis_of(axis, np.ndim(y))
     step: Any = dx
     if x is not None:
         step = np.diff(x, axis=-1 if np.ndim(x) == 1 else axis)
         if np.ndim(x) == 1:
             step = np.reshape(step, (*(1,) * place, -1, *(1,) * (np.ndim(y) - place - 1)))
-    total = _along(y, place, slice(1, None)) + _along(y, place, slice(None, -1))
+    total = item_along(y, place, slice(1, None)) + item_along(y, place, slice(None, -1))
     return (step * total / 2.0).sum(axis=place)
 
 
@@ -256,9 +232,8 @@ def cumulative(name: str, function: Callable[..., Any], first: int) -> Callable[
         found = function(x, axis=place, dtype=dtype)
         if not include_initial:
             return found
-        k = _axis(place, np.ndim(x))
+        k = axis_of(place, np.ndim(x))
         shape = (*np.shape(x)[:k], 1, *np.shape(x)[k + 1 :])
-        from traceprop.tracing.numpy import constant_like
 
         return np.concatenate(
             [np.broadcast_to(constant_like(np.asarray(first, found.dtype), found), shape), found], axis=k
@@ -271,7 +246,7 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: float = 2 * n
     """Each angle is moved by what all before it were."""
     dtype = dtype_name(np.unwrap(sample(p, (1,)), period=period).dtype)
     native = lambda x: np.unwrap(x, discont, axis, period=period)  # noqa: E731
-    return emit(scan, [p], {"axis": _axis(axis, np.ndim(p))}, "numpy.unwrap", dtype, native=native)
+    return emit(scan, [p], {"axis": axis_of(axis, np.ndim(p))}, "numpy.unwrap", dtype, native=native)
 
 
 def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
@@ -279,7 +254,7 @@ def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any
     if not isinstance(arr, Lazy) or any(isinstance(x, Lazy) for x in (*args, *kwargs.values())):
         raise NoRule
     rank, dims = np.ndim(arr), dims_of(arr)
-    along = _axis(axis, rank)
+    along = axis_of(axis, rank)
     line = np.linspace(0.5, 1.5, number(arr, along, "numpy.apply_along_axis")).astype(dtype_of(arr))
     found = np.asarray(func1d(line, *args, **kwargs))
     shape = (*dims[:along], *found.shape, *dims[along + 1 :])
@@ -293,7 +268,7 @@ _own = axis
 
 def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
     for k in np.ravel(axes).tolist():
-        place = _axis(k, np.ndim(a))
+        place = axis_of(k, np.ndim(a))
         found = func(a, place)
         a = found if np.ndim(found) == np.ndim(a) else np.expand_dims(found, place)
     return a
@@ -301,8 +276,6 @@ def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
 
 def several_results(func: np.ufunc, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[Any, ...]:
     """modf, frexp, divmod: an element-wise op per result."""
-    from traceprop.tracing.numpy import apply
-
     if options:
         raise NoRule
 

@@ -13,8 +13,8 @@ from traceprop.ir.index_map import Kind
 from traceprop.ir.opset import reduce
 from traceprop.ir.types import dtype_name
 from traceprop.tracing.lazy import Lazy, emit, fresh_symbol
-from traceprop.tracing.numpy_composed import NoRule
-from traceprop.tracing.numpy_mapped import dims_of, dtype_of, mapped, own, sample, together, whole
+from traceprop.tracing.numpy.calls import NoRule, constant_like
+from traceprop.tracing.numpy.mapped import dims_of, dtype_of, mapped, own, sample, together, whole
 
 
 def _everything(
@@ -149,7 +149,6 @@ def histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, we
     """Counts read every cell; the edges too, unless they are given."""
     if isinstance(bins, str):
         raise NoRule
-    from traceprop.tracing.numpy import constant_like
 
     fixed = isinstance(bins, Lazy) or np.ndim(bins) == 1 or range is not None
     if isinstance(bins, Lazy):
