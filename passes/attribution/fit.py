@@ -49,7 +49,7 @@ def check_fit(objective: LinearObjective, theta: Floats) -> FitCheck:
     curvature = Curvature.of(hessian)
     norm = float(np.linalg.norm(gradient)) / max(objective.count, 1)
     step = unflat(curvature.solve(gradient), objective.classes)
-    shift = float(np.abs(objective.features[objective.kept] @ step).max(initial=0.0))
+    shift = float(np.abs((objective.features @ step)[objective.kept]).max(initial=0.0))
     verdict, why = _judge(objective, theta, curvature, norm, shift)
     return FitCheck(norm, shift, verdict, why, hessian, curvature)
 
@@ -91,5 +91,5 @@ def _separates(objective: LinearObjective, theta: Floats) -> bool:
 def row_gradient_size(objective: LinearObjective, theta: Floats) -> float:
     """Mean Euclidean norm of the kept rows' own gradients: |g_i| |a_i|, as gradients are outer products."""
     gradient = objective.row_terms(theta).gradient
-    size = np.sqrt((gradient**2).sum(axis=1)) * np.sqrt((objective.features**2).sum(axis=1))
+    size = np.sqrt((gradient**2).sum(axis=1)) * objective.row_norms
     return float(size[objective.kept].mean()) if objective.count else 0.0

@@ -49,10 +49,11 @@ class LogisticLoss:
     self_concordance = 1.0
 
     def terms(self, logits: Floats, y: NDArray[Any]) -> Terms:
-        z = logits[:, 0]
         sign = 2.0 * y - 1.0
-        loss = np.logaddexp(0.0, -sign * z)
-        miss = np.exp(-np.logaddexp(0.0, sign * z))  # the probability of the other label
+        margin = sign * logits[:, 0]
+        small = np.exp(-np.abs(margin))
+        loss = np.log1p(small) + np.maximum(-margin, 0.0)
+        miss = np.where(margin > 0, small, 1.0) / (1.0 + small)  # the probability of the other label
         return Terms(loss, (-sign * miss)[:, None], (miss * (1.0 - miss))[:, None, None])
 
 

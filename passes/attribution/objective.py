@@ -75,7 +75,14 @@ class LinearObjective:
         """Drop rows, given by position among all n; rows that are gone already stay so."""
         kept = self.kept.copy()
         kept[rows] = False
-        return replace(self, kept=kept)
+        rest = replace(self, kept=kept)
+        rest.__dict__["row_norms"] = self.row_norms
+        return rest
+
+    @cached_property
+    def row_norms(self) -> Floats:
+        """Euclidean lengths of all n rows of features."""
+        return np.asarray(np.sqrt(np.einsum("ij,ij->i", self.features, self.features)))
 
     @cached_property
     def _kept_rows(self) -> tuple[Floats, NDArray[Any]]:
@@ -91,9 +98,7 @@ class LinearObjective:
 
     def gradient(self, theta: Floats) -> Floats:
         """The gradient of F at theta, (k * d,)."""
-        features, y = self._kept_rows
-        terms = self.loss.terms(features @ theta, y)
-        return (features.T @ terms.gradient + self.rho * self.penalised[:, None] * theta).T.ravel()
+        return self.first_order(theta, self.row_terms(theta))[1]
 
     def derivatives(self, theta: Floats) -> tuple[float, Floats, Floats]:
         """F(theta), its gradient (k * d,) and its Hessian (k * d, k * d)."""
@@ -109,8 +114,18 @@ class LinearObjective:
         terms = self.loss.terms(self.features @ theta, self.y)
         if self.count == len(self.features):
             return terms
-        here = self.kept.astype(np.float64)
-        return Terms(terms.loss * here, terms.gradient * here[:, None], terms.hessian * here[:, None, None])
+        here = self.kept
+        return Terms(
+            np.where(here, terms.loss, 0.0),
+            np.where(here[:, None], terms.gradient, 0.0),
+            np.where(here[:, None, None], terms.hessian, 0.0),
+        )
+
+    def first_order(self, theta: Floats, terms: Terms) -> tuple[float, Floats]:
+        """F(theta) and its gradient (k * d,), given the terms of all rows there."""
+        penalty = self.rho * self.penalised[:, None] * theta
+        value = float(terms.loss.sum() + 0.5 * (penalty * theta).sum())
+        return value, (self.features.T @ terms.gradient + penalty).T.ravel()
 
 
 def loss_hessian(features: Floats, terms: Terms) -> Floats:

@@ -72,6 +72,9 @@ def against_retraining(
             ("retrained", there, retrained),
         ):
             found[f"test_loss_{name}"] = float(objective.loss.terms(rows @ at, test[1]).loss.mean())
+            if objective.loss.cross_entropy:
+                right = _labels(rows @ at) == test[1]
+                found[f"accuracy_{name}"] = float(right.mean())
     near = (
         abs(found["gap_closed"] - 100.0) <= GAP_TOLERANCE
         and found["forget_of_the_way"] <= WAY_TOLERANCE
@@ -79,6 +82,11 @@ def against_retraining(
     )
     better = fitted[0] <= fitted_again[0] and fitted[1] <= fitted_again[1]
     return found, bool(near or better)
+
+
+def _labels(logits: Floats) -> np.ndarray:
+    """The class that logits (m, k) say, as the objective's targets number them."""
+    return (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
 
 
 def _fit_to(rest: LinearObjective, theta: Floats) -> tuple[float, float]:

@@ -35,8 +35,8 @@ class PipelineInfluence:
         d outcome / dw = -g^T H^-1 d(grad F)/dw + s^T theta^T dx/dw,
 
     where d(grad F)/dw = grad loss_i + sum_j d(grad loss_j)/dx_j dx_j/dw. Both sums over rows come from backward sweeps of the
-    program of the pass `reweight`, at weights 1: the first is linear in H^-1 g, so it is swept once per parameter and serves all test
-    rows; the second once, for all of them together.
+    program of the pass `reweight`, at weights 1: the first is linear in H^-1 g, so it is swept once per parameter and serves
+    all test rows; the second once, for all of them together.
     """
 
     name: ClassVar[str] = "influence"

@@ -19,6 +19,7 @@ from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
 from traceprop.passes.unlearning.gap import logit_distance
 from traceprop.passes.unlearning.newton import NewtonRun, minimise
+from traceprop.passes.unlearning.tracked import TrackedHessian
 from traceprop.training.adapter import AbstractLinearAdapter
 from traceprop.training.data import check_lengths, plain_array, plain_features
 from traceprop.training.store import GradientStore
@@ -193,7 +194,10 @@ def unlearn(
     refusal = too_much(ledger, 0.0) or _one_class(rest)
     if refusal is not None:
         return _refused(request, refusal, objective, rest)
-    run = minimise(rest, theta)
+    same = again is None or rest.features is objective.features
+    run = minimise(
+        rest, theta, tracked=TrackedHessian.known(objective, theta, gradient_store.fit.hessian) if same else None
+    )
     refusal = _escaped(rest, run)
     if refusal is not None:
         return _refused(request, refusal, objective, rest)
@@ -306,7 +310,7 @@ def _one_class(rest: LinearObjective) -> str | None:
 
 def _escaped(rest: LinearObjective, run: NewtonRun) -> str | None:
     """Say why not, where the steps went on towards infinity, or to nowhere."""
-    shift = float(np.abs(rest.features[rest.kept] @ run.left).max(initial=0.0))
+    shift = float(np.abs((rest.features @ run.left)[rest.kept]).max(initial=0.0))
     if not np.isfinite(run.theta).all() or not np.isfinite(shift):
         return "the Newton steps left the finite numbers"
     if rest.strength == 0 and rest.loss.cross_entropy and shift > ESCAPING_SHIFT:
