@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 
-from benchmarks.harness import known, write_result
+from benchmarks.harness import known, tables, write_result
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,18 +30,17 @@ def print_table(name: str, result: dict) -> None:
     from rich.table import Table
 
     console = Console()
-    shown = result.get("table")
-    if not shown:
+    if not tables(result):
         console.print_json(data=result)
-        return
-    view = Table(title=name, title_justify="left")
-    for position, title in enumerate(shown["head"]):
-        view.add_column(title, justify="right" if position else "left")
-    for row in shown["rows"]:
-        view.add_row(*row)
-    console.print(view)
-    if shown["note"]:
-        console.print(shown["note"], highlight=False)
+    for shown in tables(result):
+        view = Table(title=name, title_justify="left")
+        for position, title in enumerate(shown["head"]):
+            view.add_column(title, justify="right" if position else "left")
+        for row in shown["rows"]:
+            view.add_row(*row)
+        console.print(view)
+        if shown["note"]:
+            console.print(shown["note"], highlight=False)
 
 
 if __name__ == "__main__":

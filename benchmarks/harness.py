@@ -1,7 +1,7 @@
 """Measuring and writing down: what every benchmark shares.
 
 A benchmark is a file `benchmarks/NAME.py` with `main(quick: bool) -> dict`. What it returns is written to
-`benchmarks/results/NAME.json`, and its `"table"` (made by `table`) becomes a table in the README.
+`benchmarks/results/NAME.json`, and its `"table"` (made by `table`), or all of its `"tables"`, go into the README.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ def table(head: list[str], rows: list[list[str]], note: str = "") -> dict[str, A
     if any(len(row) != len(head) for row in rows):
         raise ValueError(f"every row needs {len(head)} cells")
     return {"head": head, "rows": rows, "note": note}
+
+
+def tables(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the tables of a result, in order: its `"tables"`, or the one `"table"`."""
+    return result.get("tables") or ([result["table"]] if "table" in result else [])
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -9,19 +9,26 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import read_result
+from benchmarks.harness import read_result, tables
 
 README = Path(__file__).parent.parent / "README.md"
 MARKED = re.compile(r"<!-- benchmarks:(\w+) -->\n.*?<!-- /benchmarks:\1 -->", re.DOTALL)
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Return the table of a result as Markdown, with what it was measured on."""
-    shown, place = result["table"], result["measured_on"]
+    """Return the table of a result, or its tables, as Markdown, with what it was measured on."""
+    place = result["measured_on"]
+    shown = "\n\n".join(markdown_table(shown) for shown in tables(result))
+    return (
+        f"{shown}{' ' if tables(result)[-1]['note'] else ''}Measured on {place['cores']} cores of {place['processor']}."
+    )
+
+
+def markdown_table(shown: dict[str, Any]) -> str:
+    """Return one table as Markdown, with its note below."""
     lines = ["| " + " | ".join(shown["head"]) + " |", "| --- |" + " ---: |" * (len(shown["head"]) - 1)]
     lines += ["| " + " | ".join(row) + " |" for row in shown["rows"]]
-    note = f"{shown['note']} " if shown["note"] else ""
-    return "\n".join([*lines, "", f"{note}Measured on {place['cores']} cores of {place['processor']}."])
+    return "\n".join([*lines, "", shown["note"]])
 
 
 def updated(text: str) -> str:

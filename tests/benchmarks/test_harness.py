@@ -53,6 +53,18 @@ def test_tables_go_between_their_markers(tmp_path: Path, monkeypatch: pytest.Mon
     assert readme.updated(once) == once
 
 
+def test_several_tables_go_one_below_the_other() -> None:
+    from benchmarks.harness import table
+    from benchmarks.readme import markdown
+
+    place = {"cores": 2, "processor": "some"}
+    one, two = table(["a", "b"], [["1", "2"]], "First."), table(["c"], [["3"]], "Second.")
+    shown = markdown({"tables": [one, two], "measured_on": place})
+    assert shown.endswith("| 3 |\n\nSecond. Measured on 2 cores of some.")
+    assert "| 1 | 2 |\n\nFirst.\n\n| c |" in shown
+    assert markdown({"table": one, "measured_on": place}).endswith("First. Measured on 2 cores of some.")
+
+
 def test_a_table_is_rectangular() -> None:
     from benchmarks.harness import table
 

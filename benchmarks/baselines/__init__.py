@@ -1,0 +1,1 @@
+"""Other ways to keep the same lineage, for comparison."""

@@ -1,0 +1,201 @@
+"""Lineage: what questions take, what is kept to answer them, and what taking it costs a program.
+
+Questions are put in turns to traceprop and to tables of (output row, source row) pairs, in DuckDB (in memory, indexed) and
+in Parquet files (scanned by polars), and the answers are held to each other. What is kept is weighed against such pairs raw
+(two int64), as Parquet with zstd, by ProvRC (`baselines/provrc.py`), and against the information in them. Steps over a million
+rows run with lineage, without it, and in plain polars, in turns. A first question also encodes what the run decided; it is
+told apart.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import interleaved, seconds, table
+from benchmarks.tasks import lineage_costs, lineage_kept, lineage_questions
+
+REGULAR_OF_RAW, REGULAR_OF_PARQUET, IRREGULAR_OF_BOUND = 0.003, 1 / 2000, 1.2
+
+
+def main(quick: bool = False) -> dict[str, Any]:
+    n, turns = (10_000, 3) if quick else (1_000_000, 15)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        asked = {q.name: ask(q, turns) for q in questions(n, folder)}
+        kept = {case.name: weigh(case, folder) for case in lineage_kept.cases(n)}
+    costs = {step.name: compare(step, turns) for step in lineage_costs.steps(n)}
+    return {
+        "n": n,
+        "turns": turns,
+        "questions": asked,
+        "kept": kept,
+        "costs": costs,
+        "tables": [questions_table(asked, turns), kept_table(kept), costs_table(costs, n)],
+    }
+
+
+# -- questions --------------------------------------------------------------------------------------------------------
+
+
+def questions(n: int, folder: Path) -> list[lineage_questions.Question]:
+    return [
+        *lineage_questions.one_cell(int(np.sqrt(n)), folder),
+        *lineage_questions.forward(n, folder),
+        *lineage_questions.nycflights(folder),
+    ]
+
+
+def ask(question: lineage_questions.Question, turns: int) -> dict[str, Any]:
+    """Times of one question, after its answers were found equal. Each of the peers takes turns with traceprop."""
+    first = seconds(question.traceprop)
+    mine = question.traceprop()
+    for peer in (question.duckdb, question.parquet):
+        theirs = peer()
+        if mine.keys() != theirs.keys() or any(not np.array_equal(mine[name], theirs[name]) for name in mine):
+            raise AssertionError(f"{question.name}: pairs say otherwise")
+    in_duckdb = interleaved(question.traceprop, question.duckdb, turns)
+    in_parquet = interleaved(question.traceprop, question.parquet, turns)
+    return {
+        "aim_milliseconds": question.aim,
+        "found": {name: len(rows) for name, rows in mine.items()},
+        "first_seconds": first,
+        "seconds": statistics.median([in_duckdb["plain_seconds"], in_parquet["plain_seconds"]]),
+        "duckdb": in_duckdb,
+        "parquet": in_parquet,
+    }
+
+
+def questions_table(asked: dict[str, dict[str, Any]], turns: int) -> dict[str, Any]:
+    def row(name: str, found: dict[str, Any]) -> list[str]:
+        peers = [found["duckdb"], found["parquet"]]
+        return [
+            name,
+            f"{1000 * found['seconds']:.2f} ms",
+            f"{found['aim_milliseconds']:g} ms",
+            f"{1000 * found['first_seconds']:.1f} ms",
+            *(f"{1000 * peer['traced_seconds']:.1f} ms, {digits(peer['median'])}×" for peer in peers),
+        ]
+
+    flights = {name: found for name, found in asked.items() if name.startswith("flights")}
+    worst = max(flights, key=lambda name: flights[name]["seconds"], default=None)
+    note = f"Medians of {turns} turns; ×: of traceprop's time in the same turns. First: with what is done once. "
+    if worst:
+        note += f"The slowest of flights: {worst.removeprefix('flights: ')}, {1000 * flights[worst]['seconds']:.1f} ms."
+    head = ["question", "traceprop", "aim", "first", "pairs in DuckDB", "pairs in Parquet"]
+    return table(head, [row(*item) for item in asked.items()], note.strip())
+
+
+# -- bytes ------------------------------------------------------------------------------------------------------------
+
+
+def weigh(case: lineage_kept.Case, folder: Path) -> dict[str, Any]:
+    """Bytes of one op's lineage in every form, after a sample of traceprop's answers was found in the pairs."""
+    from benchmarks.baselines.pair_tables import parquet_bytes
+    from benchmarks.baselines.provrc import compress
+
+    steps = case.view.footprint()
+    found: dict[str, Any] = {"kept": case.view.nbytes, "bound": sum(step.bound or 0 for step in steps), "pairs": 0}
+    found |= {"encodings": sorted({step.encoding for step in steps}), "parquet": 0, "provrc": 0, "provrc_rows": 0}
+    for source, (outputs, inputs) in case.pairs.items():
+        out = np.ravel_multi_index(tuple(outputs.T), case.shapes["out"])
+        of = np.ravel_multi_index(tuple(inputs.T), case.shapes[source])
+        hold(case, source, out, of)
+        boxes = compress(outputs, inputs)
+        found["pairs"] += len(out)
+        found["parquet"] += parquet_bytes(out, of, folder)
+        found["provrc"] += boxes.nbytes
+        found["provrc_rows"] += len(boxes)
+    found["raw"] = 16 * found["pairs"]
+    return found
+
+
+def hold(case: lineage_kept.Case, source: str, out: np.ndarray, of: np.ndarray, sample: int = 20) -> None:
+    size = int(np.prod(case.shapes["out"]))
+    for i in {0, size - 1, *np.random.default_rng(5).integers(0, size, sample).tolist()}:
+        if case.rows:
+            found = case.view.rows(int(i), case.kind)[source]
+        else:
+            cell = tuple(int(k) for k in np.unravel_index(i, case.shapes["out"]))
+            found = np.ravel_multi_index(tuple(case.view.cells(cell, case.kind)[source].T), case.shapes[source])
+        if not np.array_equal(np.sort(of[out == i]), found):
+            raise AssertionError(f"{case.name}: pairs of output {i} with {source} say otherwise")
+
+
+def kept_table(kept: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def row(name: str, found: dict[str, Any]) -> list[str]:
+        bound = found["bound"]
+        return [
+            name,
+            f"{found['kept']:,}",
+            f"{found['raw']:,}, {share(found['kept'] / found['raw'])}",
+            f"{found['parquet']:,}, {part(found['parquet'] / found['kept'])}",
+            f"{found['provrc']:,}",
+            f"{bound:,.0f}, {found['kept'] / bound:.2f}×" if bound else "regular",
+        ]
+
+    note = (
+        f"Bytes. Aims: where it is regular, {REGULAR_OF_RAW:.1%} of raw pairs and 1/{1 / REGULAR_OF_PARQUET:,.0f} of Parquet; "
+        f"else {IRREGULAR_OF_BOUND} times the information in it. Parquet: two int64 columns with zstd, as polars writes them. "
+        "ProvRC: its table in the smallest integers, with zstd where less. traceprop: all steps of the program, in memory."
+    )
+    head = ["lineage of", "traceprop", "raw pairs, share", "Parquet + zstd, part", "ProvRC", "information"]
+    return table(head, [row(*item) for item in kept.items()], note)
+
+
+# -- ratios -----------------------------------------------------------------------------------------------------------
+
+
+def compare(step: lineage_costs.Step, turns: int) -> dict[str, Any]:
+    """Time a step with lineage against the same without, and against polars; steps of microseconds run in hundreds."""
+    mine = step.with_lineage()
+    if not mine.equals(step.without()) or mine.height != step.polars().height:
+        raise AssertionError(f"{step.name}: lineage changed the result")
+    times = 1 if seconds(step.with_lineage) > 2e-3 else 200
+
+    def often(call: Any) -> Any:
+        return lambda: [call() for _ in range(times)]
+
+    against = {
+        "without": interleaved(often(step.without), often(step.with_lineage), 2 * turns + 1),
+        "polars": interleaved(often(step.polars), often(step.with_lineage), 2 * turns + 1),
+    }
+    return {"aim": step.aim, "times": times, **against}
+
+
+def costs_table(costs: dict[str, dict[str, Any]], n: int) -> dict[str, Any]:
+    def row(name: str, found: dict[str, Any]) -> list[str]:
+        engine, polars = found["without"], found["polars"]
+        milliseconds = 1000 / found["times"]
+        return [
+            name,
+            f"{milliseconds * engine['traced_seconds']:.3g} ms",
+            f"{milliseconds * engine['plain_seconds']:.3g} ms",
+            f"{engine['median']:.2f}, {engine['low']:.2f} to {engine['high']:.2f}",
+            f"{found['aim']:.2f}",
+            f"{milliseconds * polars['plain_seconds']:.3g} ms",
+            f"{polars['median']:.2f}, {polars['low']:.2f} to {polars['high']:.2f}",
+        ]
+
+    note = (
+        f"{n:,} rows; medians and middle halves of ratios, in turns. Every call runs anew. "
+        "A projection copies nothing: its microseconds are those of the call."
+    )
+    head = ["step", "with lineage", "without", "ratio", "aim", "polars", "with lineage, of polars"]
+    return table(head, [row(*item) for item in costs.items()], note)
+
+
+def digits(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 20 else f"{ratio:.1f}"
+
+
+def share(ratio: float) -> str:
+    return f"{ratio:.1%}" if ratio >= 0.01 else f"{ratio:.4%}"
+
+
+def part(ratio: float) -> str:
+    return f"1/{ratio:,.0f}" if ratio >= 20 else f"1/{ratio:.1f}"
