@@ -18,10 +18,9 @@ MARKED = re.compile(r"<!-- benchmarks:(\w+) -->\n.*?<!-- /benchmarks:\1 -->", re
 def markdown(result: dict[str, Any]) -> str:
     """Return the table of a result, or its tables, as Markdown, with what it was measured on."""
     place = result["measured_on"]
-    shown = "\n\n".join(markdown_table(shown) for shown in tables(result))
-    return (
-        f"{shown}{' ' if tables(result)[-1]['note'] else ''}Measured on {place['cores']} cores of {place['processor']}."
-    )
+    shown = "\n\n".join(markdown_table(each) for each in tables(result))
+    space = "" if shown.endswith("\n") else " "  # below a note, or below the table
+    return f"{shown}{space}Measured on {place['cores']} cores of {place['processor']}."
 
 
 def markdown_table(shown: dict[str, Any]) -> str:
