@@ -60,3 +60,38 @@ def topk(const floating[:, ::1] scores, int64_t[:, ::1] order, floating[::1] hea
                 score[0], score[i] = score[i], score[0]
                 place[0], place[i] = place[i], place[0]
                 _sift(score, place, 0, i)
+
+
+def keep_largest(const floating[:, ::1] scores, const int64_t[::1] positions, floating[:, ::1] best, int64_t[:, ::1] places):
+    """reference.keep_largest; each row of `best` and `places` is a heap of at least one entry, the lowest on top."""
+    cdef Py_ssize_t row, i, n = scores.shape[1], k = best.shape[1]
+    cdef floating* score
+    cdef int64_t* place
+    cdef floating value
+    with nogil:
+        for row in range(scores.shape[0]):
+            score = &best[row, 0]
+            place = &places[row, 0]
+            for i in range(n):
+                value = scores[row, i]
+                if value < score[0]:  # nearly always
+                    continue
+                if _before(value, positions[i], score[0], place[0]):
+                    score[0] = value
+                    place[0] = positions[i]
+                    _sift(score, place, 0, k)
+
+
+def sort_kept(floating[:, ::1] best, int64_t[:, ::1] places):
+    """Order the heaps of keep_largest: the first-ranked first."""
+    cdef Py_ssize_t row, i, k = best.shape[1]
+    cdef floating* score
+    cdef int64_t* place
+    with nogil:
+        for row in range(best.shape[0]):
+            score = &best[row, 0]
+            place = &places[row, 0]
+            for i in range(k - 1, 0, -1):
+                score[0], score[i] = score[i], score[0]
+                place[0], place[i] = place[i], place[0]
+                _sift(score, place, 0, i)

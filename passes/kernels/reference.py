@@ -90,6 +90,23 @@ def topk(scores: NDArray[Any], k: int) -> Ints:
     return order
 
 
+def keep_largest(scores: NDArray[Any], positions: Ints, best: NDArray[Any], places: Ints) -> None:
+    """Keep per row the largest of `best` (m, k), which stand at `places`, and of `scores` (m, n), at `positions`.
+
+    Ties by position, NaN last. The order within `best` is not promised.
+    """
+    both = np.concatenate([best, scores], axis=1)
+    where = np.concatenate([places, np.broadcast_to(positions, scores.shape)], axis=1)
+    order = np.lexsort((where, -both), axis=1)[:, : best.shape[1]]
+    best[:], places[:] = np.take_along_axis(both, order, axis=1), np.take_along_axis(where, order, axis=1)
+
+
+def sort_kept(best: NDArray[Any], places: Ints) -> None:
+    """Order what `keep_largest` kept: largest first, ties by position, NaN last."""
+    order = np.lexsort((places, -best), axis=1)
+    best[:], places[:] = np.take_along_axis(best, order, axis=1), np.take_along_axis(places, order, axis=1)
+
+
 def hash_words(words: NDArray[np.uint8]) -> int:
     """Sum f_i(w_i) modulo 2**64 over the little-endian 8-byte words of a byte array, the last one padded with zeros.
 

@@ -14,6 +14,7 @@ from traceprop.explain.pipeline_influence import PipelineInfluence
 from traceprop.explain.result import AttributionResult
 from traceprop.explain.scores import Scores
 from traceprop.explain.through import check_through, has_pipeline, held_for
+from traceprop.explain.top_rows import TopRows, checked_count, in_parts
 from traceprop.stores import GradientBlocks
 from traceprop.tracing.lazy import is_lazy
 from traceprop.training.data import plain_array, test_data
@@ -161,6 +162,65 @@ class AttributionEngine:
             )
         return AttributionResult(self.scores(features, label)[0], self.store.owners, top_k)
 
+    def top_k(
+        self, X_test: Any = None, y_test: Any = None, k: int = 10, *, test_gradients: Any = None, harmful: bool = False
+    ) -> TopRows:
+        """Find the k training rows that raise the outcome of each test row most: `scores`, without the matrix of them.
+
+        Memory does not grow with the number of test rows, the answer apart: test rows are scored a few at a time, and
+        gradients on disk are read once, block by block.
+
+        Parameters
+        ----------
+        X_test, y_test
+            As `scores` takes them.
+        k
+            How many; all, where there are fewer.
+        test_gradients
+            In place of test rows: (t, p), gradients of test losses in the model's parameters, as `attribute` takes one;
+            gradients that were logged by hand, or opened from a folder, are asked by these.
+        harmful
+            Those that lower the outcome most instead.
+
+        Raises
+        ------
+        ModelError
+            What `scores` and `attribute` raise; both test rows and gradients, or neither; a k below 1.
+        """
+        n, sign = len(self.store), -1 if harmful else 1
+        k = checked_count(k, n)
+        if (test_gradients is None) == (X_test is None):
+            raise ModelError("top_k takes test rows with their labels, or test_gradients=")
+        if test_gradients is not None:
+            found = self._top_of_gradients(test_gradients, k, sign)
+            return TopRows(*found, self.store.owners)
+        pipeline, note = self._followed(X_test)
+        if pipeline is not None:
+            followed = pipeline
+            found = in_parts(lambda part: followed.scores(X_test[part], y_test[part]), len(X_test), n, k, sign)
+            return TopRows(*found, self.store.owners)
+        X, y = test_data(X_test, y_test)
+        self._estimator.prepare(X, y)
+        scores, samples, verdict, why = in_parts(
+            lambda part: self._estimator.scores(X[part], y[part]), len(X), n, k, sign
+        )
+        return TopRows(scores, samples, verdict, _with(why, note), self.store.owners)
+
+    def _top_of_gradients(self, gradients: Any, k: int, sign: int) -> tuple[np.ndarray, np.ndarray, str, str]:
+        rows = plain_array(gradients, "test_gradients")
+        if rows.ndim != 2:
+            raise ModelError(f"test_gradients are (t, p), a flat gradient per test row, not of shape {rows.shape}")
+        asked = self._pipeline if self.through == "pipeline" else None
+        found = None if asked is not None else self._estimator.top_of_gradients(rows, k, sign)
+        if found is not None:
+            return found
+
+        def one_by_one(part: slice) -> Found:
+            each = [(asked or self._estimator).of_gradient(gradient) for gradient in rows[part]]
+            return np.stack([values for values, _, _ in each]), each[-1][1], each[-1][2]
+
+        return in_parts(one_by_one, len(rows), len(self.store), k, sign)
+
     def _followed(self, X_test: Any) -> tuple[PipelineInfluence | None, str | None]:
         """What answers for these test rows by the pipeline, or None and, where the choice was open, why."""
         if self._pipeline is None or self.through == "pipeline":
@@ -171,7 +231,11 @@ class AttributionEngine:
 
 def _noted(found: Found, note: str | None) -> Scores:
     values, verdict, why = found
-    return Scores.of(values, verdict, why if note is None else f"{why}; features held fixed: {note}")
+    return Scores.of(values, verdict, _with(why, note))
+
+
+def _with(why: str, note: str | None) -> str:
+    return why if note is None else f"{why}; features held fixed: {note}"
 
 
 def _subsets(subsets: Any, n: int) -> Sequence[np.ndarray]:

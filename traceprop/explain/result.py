@@ -132,26 +132,7 @@ class AttributionResult:
         return self.top_k if k is None else k
 
     def _entries(self, samples: np.ndarray) -> list[dict[str, Any]]:
-        owners = [self._owners.rows_of(int(sample)) for sample in samples]
-        places = self._places([behind[0] for behind in owners if behind])
-        entries = []
-        for rank, (sample, behind) in enumerate(zip(samples, owners, strict=True)):
-            source_id, row = behind[0] if behind else (None, None)
-            path, line, text = places.get((source_id, row), (None, None, None))
-            values = (rank, float(self.scores[sample]), source_id, row, path, line, text, int(sample), behind)
-            entries.append(dict(zip(_FIELDS, values, strict=True)))
-        return entries
-
-    def _places(self, rows: list[tuple[str, int]]) -> dict[Any, tuple[Any, Any, Any]]:
-        """Read path, line and text of source rows, each file once."""
-        found: dict[Any, tuple[Any, Any, Any]] = {}
-        if self._owners.view is None:
-            return found
-        for source_id in dict.fromkeys(source_id for source_id, _ in rows):
-            wanted = sorted({row for name, row in rows if name == source_id})
-            for place in self._owners.source(source_id).describe_rows(np.array(wanted, dtype=np.int64)):
-                found[source_id, place.row] = (place.path, place.line, place.text)
-        return found
+        return entries(self._owners, samples, np.asarray(self.scores)[samples])
 
     def _steps(self, source_id: str | None) -> list[Any]:
         """List the steps to the training data that use a source, directly or through others; all of them for None."""
@@ -172,3 +153,28 @@ class AttributionResult:
 
 
 _FIELDS = ("rank", "influence_score", "source_id", "row", "file", "line", "text", "sample_index", "owners")
+
+
+def entries(owners: Owners, samples: np.ndarray, scores: np.ndarray) -> list[dict[str, Any]]:
+    """Tell of ranked samples and their scores as `AttributionResult.top` does."""
+    behind_each = [owners.rows_of(int(sample)) for sample in samples]
+    places = _places(owners, [behind[0] for behind in behind_each if behind])
+    found = []
+    for rank, (sample, score, behind) in enumerate(zip(samples, scores, behind_each, strict=True)):
+        source_id, row = behind[0] if behind else (None, None)
+        path, line, text = places.get((source_id, row), (None, None, None))
+        values = (rank, float(score), source_id, row, path, line, text, int(sample), behind)
+        found.append(dict(zip(_FIELDS, values, strict=True)))
+    return found
+
+
+def _places(owners: Owners, rows: list[tuple[str, int]]) -> dict[Any, tuple[Any, Any, Any]]:
+    """Read path, line and text of source rows, each file once."""
+    found: dict[Any, tuple[Any, Any, Any]] = {}
+    if owners.view is None:
+        return found
+    for source_id in dict.fromkeys(source_id for source_id, _ in rows):
+        wanted = sorted({row for name, row in rows if name == source_id})
+        for place in owners.source(source_id).describe_rows(np.array(wanted, dtype=np.int64)):
+            found[source_id, place.row] = (place.path, place.line, place.text)
+    return found

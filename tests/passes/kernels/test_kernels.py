@@ -151,3 +151,27 @@ def test_missing_extension_is_said_once(twin):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dispatch.runs_from_indices([2])
+
+
+@given(st.data())
+def test_largest_of_columns_that_are_streamed_are_those_of_all(data):
+    from traceprop.passes.kernels.largest import Largest
+
+    rows, n, k = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 20)), data.draw(st.integers(0, 8))
+    cells = st.sampled_from([np.nan, -np.inf, -1.0, 0.0, 1.0, 2.5, np.inf])
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    scores = np.array(data.draw(st.lists(cells, min_size=rows * n, max_size=rows * n)), dtype=dtype).reshape(rows, n)
+    order = np.array(data.draw(st.permutations(range(n))), dtype=np.int64)
+    cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=4)))
+    expected = dispatch.topk(scores, k)
+    for compiled in {dispatch._topk, None}:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dispatch, "_topk", compiled)
+            patch.setattr(dispatch, "_warned", True)
+            kept = Largest(rows, k, dtype, threads=2)
+            for start, stop in zip([0, *cuts], [*cuts, n], strict=True):
+                kept.add(scores[:, order[start:stop]], order[start:stop])
+            best, places = kept.sorted()
+        width = min(k, n)
+        assert places[:, :width].tolist() == expected.tolist()
+        np.testing.assert_array_equal(best[:, :width], np.take_along_axis(scores, expected, axis=1))

@@ -37,6 +37,17 @@ class AbstractEstimator(ABC):
     def of_gradient(self, gradient: Any) -> Found:
         """Give float32 (n,): scores for the outcome -loss, given the gradient of that loss in the parameters."""
 
+    def prepare(self, X: np.ndarray, y: np.ndarray) -> None:
+        """Settle what depends on all test rows, so that `scores` of some of them are what they are among all."""
+        return
+
+    def top_of_gradients(self, gradients: Any, k: int, sign: int) -> tuple[np.ndarray, np.ndarray, str, str] | None:
+        """The k samples with the largest `sign` times score for each of several test gradients, where there is a short cut.
+
+        Scores and samples (t, k), verdict and why; None where each gradient is to be asked by `of_gradient`.
+        """
+        return None
+
     def outcome(self, cross_entropy: bool) -> Outcome:
         """Settle what "auto" means. Raises ModelError where a margin was asked for that does not exist."""
         if self._asked == "auto":

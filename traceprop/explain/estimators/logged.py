@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from traceprop.errors import ModelError
 from traceprop.explain.estimators.base import AbstractEstimator, Found, subset_effects
+from traceprop.passes.attribution.top import top_products
+from traceprop.passes.kernels.dispatch import topk
 from traceprop.stores import GradientBlocks
 from traceprop.training.logged import as_stored
+from traceprop.training.progress import progress
+
+SUMS = 1 << 25
+"""Sums that are there at a time: 128 MiB."""
 
 
 class LoggedDot(AbstractEstimator):
@@ -38,6 +44,44 @@ class LoggedDot(AbstractEstimator):
         if len(vector) != self.blocks.width:
             raise ModelError(f"the gradient has {len(vector)} numbers, but those in the store {self.blocks.width}")
         return self._products(vector).astype(np.float32), "estimated", self.why
+
+    def top_of_gradients(self, gradients: Any, k: int, sign: int) -> tuple[np.ndarray, np.ndarray, str, str]:
+        """In one pass over the blocks, where each sample has one gradient; else a pass for as many as fit at a time."""
+        asked = as_stored(self.blocks, np.atleast_2d(gradients) if isinstance(gradients, np.ndarray) else gradients)
+        asked = self._queries(np.atleast_2d(asked)) * sign
+        asked = np.ascontiguousarray(asked, dtype=np.float64 if self.blocks.dtype == "float64" else np.float32)
+        samples = self.blocks.columns()["sample"]
+        once = len(samples) == len(self.store) and bool((np.bincount(samples, minlength=len(samples)) == 1).all())
+        del samples
+        passes = 1 if once else -(-len(asked) * len(self.store) // SUMS)
+        with progress("top rows", passes * len(self.blocks)) as advance:
+            scores, found = (top_products if once else self._top_sums)(self._gradients(), asked, k, advance)
+        return (scores * sign).astype(np.float32), found, "estimated", self.why
+
+    def _gradients(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for block in self.blocks:
+            yield block.columns["sample"], block.gradients()
+
+    def _queries(self, gradients: np.ndarray) -> np.ndarray:
+        """Test gradients as products are taken with them."""
+        return gradients
+
+    def _top_sums(
+        self, blocks: Any, asked: np.ndarray, k: int, advance: Callable[[int], None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`top_products` of samples whose gradients were logged several times, or never: products add up."""
+        scores = np.empty((len(asked), k), dtype=asked.dtype)
+        found = np.empty((len(asked), k), dtype=np.int64)
+        step = max(1, SUMS // len(self.store))
+        for start in range(0, len(asked), step):
+            part = slice(start, start + step)
+            total = np.zeros((len(self.store), len(asked[part])), dtype=asked.dtype)
+            for samples, gradients in self._gradients():
+                np.add.at(total, samples, gradients @ asked[part].T)
+                advance(len(samples))
+            found[part] = topk(total.T, k)
+            scores[part] = np.take_along_axis(total.T, found[part], axis=1)
+        return scores, found
 
     def _products(self, vector: np.ndarray) -> np.ndarray:
         """Products with each sample's gradients, which add up: float64 (n,)."""
@@ -70,6 +114,16 @@ class LoggedCosine(LoggedDot):
 
     name = "cosine"
     why = "cosines between gradients ignore curvature and size: only their order means something"
+
+    def _gradients(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        lengths = self.lengths()
+        lengths = np.where(lengths > 0, lengths, 1.0)
+        for samples, gradients in super()._gradients():
+            yield samples, gradients / lengths[samples, None].astype(gradients.dtype)
+
+    def _queries(self, gradients: np.ndarray) -> np.ndarray:
+        lengths = np.linalg.norm(gradients, axis=1, keepdims=True)
+        return gradients / np.where(lengths > 0, lengths, 1.0)
 
     def _products(self, vector: np.ndarray) -> np.ndarray:
         lengths = self.lengths() * np.linalg.norm(vector)

@@ -31,6 +31,8 @@ LARGEST_KERNEL = 25_000
 HELD_OUT = 50
 """Test rows that say how large losses are on samples that training never saw; fewer say too little."""
 DIMENSIONS = 2_048
+TESTS = 1_024
+"""Test rows that are looked at at a time, where their scores are not all wanted at once."""
 
 
 class AbstractNetworkEstimator(AbstractEstimator):
@@ -218,7 +220,7 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
     def at(self, checkpoint: Checkpoint, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         train, tests = self.training(checkpoint), checkpoint.adapter.linearised(X, y)
         _check_curved(train)
-        solver = self._solver(checkpoint, train, self._unseen_loss(X, tests))
+        solver = self._solver(checkpoint, train, self._unseen_loss(X, tests.losses))
         return self.in_outcome(self.answer(solver, self.asked(tests, train)), tests)
 
     def answer(self, solver: Any, asked: Any) -> np.ndarray:
@@ -260,16 +262,26 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
     def _affordable(self) -> bool:
         return 8 * len(self.store) ** 2 * len(self.checkpoints) <= 2 << 30
 
-    def _unseen_loss(self, X: np.ndarray, tests: Linearised) -> float | None:
+    def _unseen_loss(self, X: np.ndarray, losses: np.ndarray) -> float | None:
         """The mean loss of the test rows that are no training rows, where they are enough."""
         assert self.store.X is not None
         unseen = ~_among(X, self.store.X)
-        return float(tests.losses[unseen].mean()) if unseen.sum() >= HELD_OUT else None
+        return float(losses[unseen].mean()) if unseen.sum() >= HELD_OUT else None
 
     def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
         found = super().scores(X, y)
         self._held_out = self._held_out or len(X) >= HELD_OUT
         return found
+
+    def prepare(self, X: np.ndarray, y: np.ndarray) -> None:
+        """Find the damping by all test rows."""
+        for checkpoint in self.checkpoints:
+            train = self.training(checkpoint)
+            _check_curved(train)
+            parts = [slice(start, start + TESTS) for start in range(0, len(X), TESTS)]
+            losses = [checkpoint.adapter.linearised(X[part], y[part]).losses for part in parts]
+            self._solver(checkpoint, train, self._unseen_loss(X, np.concatenate(losses)))
+        self._held_out = self._held_out or len(X) >= HELD_OUT
 
     @property
     def why(self) -> str:
@@ -294,7 +306,7 @@ class GaussNewtonNewton(GaussNewtonInfluence):
         for checkpoint in self.checkpoints:
             train, tests = self.training(checkpoint), checkpoint.adapter.linearised(X, y)
             _check_curved(train)
-            solver: Any = self._solver(checkpoint, train, self._unseen_loss(X, tests))
+            solver: Any = self._solver(checkpoint, train, self._unseen_loss(X, tests.losses))
             total += self.in_outcome(solver.effects(self.asked(tests, train), subsets).T, tests).T
         return total / np.float32(len(self.checkpoints)), "estimated", self.why
 
