@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class Largest:
             return
         self._pool = self._pool or ThreadPoolExecutor(self._threads)
         cuts = [len(scores) * part // parts for part in range(parts + 1)]
-        shares = [slice(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False)]
+        shares = [slice(start, stop) for start, stop in pairwise(cuts)]
         for done in [self._pool.submit(keep, scores[rows], positions, best[rows], places[rows]) for rows in shares]:
             done.result()
 

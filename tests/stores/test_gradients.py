@@ -288,7 +288,7 @@ def test_a_manifest_that_is_of_another_block(tmp_path):
 MEMORY = """
     import sys, numpy as np
     from traceprop.stores import GradientBlocks
-    peak = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024  # of this program alone
+    peak = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
     rng = np.random.default_rng(0)
     batch = rng.standard_normal((1000, 512), dtype=np.float32)
     path = None if sys.argv[1] == "memory" else sys.argv[1]
