@@ -201,7 +201,7 @@ class TestRetrain:
         with pytest.raises(ModelError, match="retrain="):
             tp.unlearn(gradient_store=store, rows=[0], verify="retrain")
         with pytest.raises(ModelError, match="not a trained"):
-            tp.unlearn(gradient_store=store, rows=[0], verify="retrain", retrain=lambda rows: None)
+            tp.unlearn(gradient_store=store, rows=[0], method="ascent", verify="retrain", retrain=lambda rows: None)
 
 
 class TestAfterwards:

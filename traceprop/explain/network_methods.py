@@ -13,10 +13,10 @@ from traceprop.explain.network_predictions import Forgetting
 from traceprop.passes.unlearning.prediction import Prediction
 from traceprop.passes.unlearning.selective_damping import dampened
 
-STEPS = 150
+STEPS = 120
 RATE = 1e-3
-TRIES = 4
-ENOUGH = 0.5
+TRIES = 3
+ENOUGH = 0.25
 SHORT = 0.25
 """Of the run's passes: how long fine-tuning is."""
 

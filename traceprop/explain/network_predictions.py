@@ -19,7 +19,7 @@ from traceprop.training.store import GradientStore
 SAMPLE = 1_500
 """Rows that stay, of which the curvature is taken and to whose numbers the steps hold."""
 DAMPING = 1.0
-REWOUND_TO, PASSES = 0.25, 0.3
+REWOUND_TO, PASSES = 0.25, 0.35
 """Of all passes over the data: where the short run starts, and how long it is."""
 RATE = 2e-3
 TRIES = 3

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,10 +16,12 @@ from traceprop.explain.network_predictions import Forgetting
 from traceprop.explain.touched import touched
 from traceprop.explain.unlearn import UnlearningResult
 from traceprop.passes.unlearning.prediction import root_mean_square
-from traceprop.training.adapter import AbstractGradientAdapter
 from traceprop.training.checkpoints import Checkpoint
 from traceprop.training.data import check_lengths, plain_array, plain_features
 from traceprop.training.store import GradientStore
+
+if TYPE_CHECKING:
+    from traceprop.training.torch import ModuleAdapter
 
 
 def unlearn_network(
@@ -117,22 +118,21 @@ def _check_callables(verify: str, retrain: Any, optimizer: Any) -> None:
             raise ModelError(f"{name}= is a function, not {type(value).__name__}")
 
 
-def _torch_adapter(store: GradientStore) -> AbstractGradientAdapter:
-    adapter = store.checkpoints[-1].adapter
+def _torch_adapter(store: GradientStore) -> ModuleAdapter:
+    adapter: Any = store.checkpoints[-1].adapter
     if not hasattr(adapter, "deciding"):
         raise ModelError(
             f"unlearning is for linear models and torch networks, and this store holds a {type(store.model).__name__}"
         )
-    return adapter
+    found: ModuleAdapter = adapter
+    return found
 
 
-def _checked_model(model: Any, store: GradientStore, adapter: AbstractGradientAdapter) -> Any:
+def _checked_model(model: Any, store: GradientStore, adapter: ModuleAdapter) -> Any:
     model = store.model if model is None else model
     if type(model) is not type(adapter.model):
         raise ModelError(f"model is {type(model).__name__}, but the store describes a {type(adapter.model).__name__}")
-    given = copy(adapter)
-    given.model = model
-    now, then = given.parameters(), adapter.parameters()
+    now, then = adapter.of(model).parameters(), adapter.parameters()
     if now.shape != then.shape or not np.array_equal(now, then):
         raise ModelError(
             "the model's parameters are not those that the store describes: it was trained on, or corrected, since; "
@@ -141,7 +141,7 @@ def _checked_model(model: Any, store: GradientStore, adapter: AbstractGradientAd
     return model
 
 
-def _one_class(store: GradientStore, adapter: AbstractGradientAdapter, stay: np.ndarray) -> str | None:
+def _one_class(store: GradientStore, adapter: ModuleAdapter, stay: np.ndarray) -> str | None:
     assert store.X is not None
     assert store.y is not None
     adapter.one_number(store.X, store.y)  # settles whether it is a cross-entropy
@@ -159,22 +159,14 @@ def _test_data(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
     return features, labels
 
 
-def _changed(attempt: Attempt, adapter: AbstractGradientAdapter) -> bool:
-    changed = copy(adapter)
-    changed.model = attempt.module
-    return not np.array_equal(changed.parameters(), adapter.parameters())
+def _changed(attempt: Attempt, adapter: ModuleAdapter) -> bool:
+    return not np.array_equal(adapter.of(attempt.module).parameters(), adapter.parameters())
 
 
-def _store_after(
-    store: GradientStore, adapter: AbstractGradientAdapter, corrected: Any, gone: np.ndarray
-) -> GradientStore:
+def _store_after(store: GradientStore, adapter: ModuleAdapter, corrected: Any, gone: np.ndarray) -> GradientStore:
     """The corrected network and no checkpoint of its training, which the forgotten rows had a part in."""
-    user = copy(store.adapter)
-    assert user is not None
-    user.model = corrected
-    of_user = copy(adapter)
-    of_user.model = corrected
-    last = Checkpoint(of_user.frozen(), store.checkpoints[-1].epoch, 0)
+    user = adapter.of(corrected)
+    last = Checkpoint(user.frozen(), store.checkpoints[-1].epoch, 0)
     return replace(store, adapter=user, checkpoints=[last], schedule=[], blocks=None, forgotten=gone)
 
 

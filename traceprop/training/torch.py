@@ -231,7 +231,11 @@ class ModuleAdapter(AbstractGradientAdapter):
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
     def frozen(self) -> ModuleAdapter:
-        return ModuleAdapter(deepcopy(self.model), self._loss, self._projection)
+        return self.of(deepcopy(self.model))
+
+    def of(self, module: nn.Module) -> ModuleAdapter:
+        """The adapter of another module of the same kind, with the same loss."""
+        return ModuleAdapter(module, self._loss, self._projection)
 
     def _found_loss(self, X: np.ndarray, y: np.ndarray) -> tuple[nn.Module, SingleLoss]:
         """Find the loss of single samples, once; and the module as it was then, in float64 and evaluation mode."""

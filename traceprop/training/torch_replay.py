@@ -9,6 +9,7 @@ from torch import nn
 
 from traceprop.errors import ModelError
 from traceprop.training.checkpoints import Checkpoint
+from traceprop.training.progress import progress
 from traceprop.training.store import GradientStore
 from traceprop.training.torch import Deciding
 from traceprop.training.torch_steps import MakeOptimizer
@@ -64,12 +65,14 @@ def _run(
 ) -> nn.Module:
     module: nn.Module = deepcopy(here.adapter.model).train().cpu()
     optimizer = make([p for p in module.parameters() if p.requires_grad])
-    for _, rows in store.schedule[here.step : until]:
-        stay = rows[~np.isin(rows, gone)]
-        if not len(stay):
-            continue
-        some = data[stay]
-        optimizer.zero_grad()
-        data.loss(module(some.inputs), some.targets).mean().backward()
-        optimizer.step()
+    with progress("recorded steps", until - here.step) as done:
+        for _, rows in store.schedule[here.step : until]:
+            done(1)
+            stay = rows[~np.isin(rows, gone)]
+            if not len(stay):
+                continue
+            some = data[stay]
+            optimizer.zero_grad()
+            data.loss(module(some.inputs), some.targets).mean().backward()
+            optimizer.step()
     return module.eval()

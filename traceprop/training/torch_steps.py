@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from traceprop.passes.attribution.losses import Floats
+from traceprop.training.progress import progress
 from traceprop.training.torch import Deciding
 
 CHUNK = 4096
@@ -57,11 +58,13 @@ def trained(
     """Go down the samples' mean loss; up it with sign -1. `make` gives the optimizer; Adam at `rate` without it."""
     module = start(module)
     optimizer = (make or _adam(rate))(_trainable(module))
-    for at in _batches(len(data), batch, steps, seed):
-        some = data[at]
-        optimizer.zero_grad()
-        (sign * data.loss(module(some.inputs), some.targets).mean()).backward()
-        optimizer.step()
+    with progress("training steps", steps) as done:
+        for at in _batches(len(data), batch, steps, seed):
+            some = data[at]
+            optimizer.zero_grad()
+            (sign * data.loss(module(some.inputs), some.targets).mean()).backward()
+            optimizer.step()
+            done(1)
     return module
 
 
