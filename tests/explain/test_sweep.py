@@ -30,7 +30,7 @@ def given_values(seed: int):
     return rng, rng.normal(size=(9, 3)), rng.normal(size=(4, 3))
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None)
 @given(STEPS, st.booleans(), st.integers(0, 2**32 - 1))
 def test_slopes_are_those_of_central_differences(steps, chosen, seed):
     rng, x, y = given_values(seed)
@@ -48,9 +48,10 @@ def test_slopes_are_those_of_central_differences(steps, chosen, seed):
         return np.asarray(Reweighting({"x": weights}).value(value).compute())
 
     for row in range(9):
-        moved = (at(row, 1e-5) - at(row, -1e-5)) / 2e-5
-        want = (pushes * moved).sum(axis=tuple(range(1, pushes.ndim)))
-        np.testing.assert_allclose(ours[:, row], want, rtol=1e-4, atol=1e-5 * (1 + np.abs(moved).max()))
+        small, large = ((at(row, h) - at(row, -h)) / (2 * h) for h in (1e-5, 1e-4))
+        unsure = 1e-6 + 1e-5 * np.abs(large).max() + 3 * np.abs(small - large).max()  # of one cell's difference
+        want = (pushes * large).sum(axis=tuple(range(1, pushes.ndim)))
+        np.testing.assert_allclose(ours[:, row], want, rtol=1e-4, atol=unsure * np.abs(pushes).sum(axis=(1, 2)).max())
 
 
 @pytest.mark.parametrize("step", sorted(NO_RULE))
