@@ -2,5 +2,12 @@
 
 from traceprop.training.context import TrainingContext, training_context
 from traceprop.training.store import GradientStore
+from traceprop.training.streaming import StreamingTrainingContext, streaming_training_context
 
-__all__ = ["GradientStore", "TrainingContext", "training_context"]
+__all__ = [
+    "GradientStore",
+    "StreamingTrainingContext",
+    "TrainingContext",
+    "streaming_training_context",
+    "training_context",
+]
