@@ -12,13 +12,11 @@ from __future__ import annotations
 import functools
 import importlib
 import multiprocessing
-import os
 import random
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -47,36 +45,45 @@ Checked = Callable[..., None]
 
 
 def main(quick: bool = False) -> dict[str, Any]:
-    from rich.progress import Progress
+    from rich.progress import track
 
     examples, texts = (40, 200) if quick else (2_000, 10_000)
-    work = [
+    work = pieces(examples)
+    # Processes of their own: frameworks hold threads and caches that no fork survives, and memory goes back piece by piece.
+    # (An executor of concurrent.futures would be the shorter way, and hangs as its workers retire: CPython #115634.)
+    with multiprocessing.get_context("spawn").Pool(maxtasksperchild=4) as pool:
+        found = list(track(pool.imap_unordered(_piece, work), description="campaign", total=len(work), transient=True))
+    return summary(found, mutations(texts))
+
+
+Piece = tuple[str, str, int, int]
+
+
+def pieces(examples: int) -> list[Piece]:
+    """The work in pieces: a front end, the kind of programs, the piece's number and how many programs it has."""
+    return [
         (front, kind, number, min(SHARD, count - start))
         for kind, count in (("programs", examples), ("exact", examples // 5))
         for front in FRONTS
         if kind in FRONTS[front]
         for number, start in enumerate(range(0, count, SHARD))
     ]
+
+
+def _piece(piece: Piece) -> tuple[str, dict[str, Any]]:
+    return piece[0], campaign(*piece)
+
+
+def summary(pieces: Iterable[tuple[str, dict[str, Any]]], mutated: dict[str, int]) -> dict[str, Any]:
+    """The counts of all pieces together, by front end."""
     measured: dict[str, dict[str, Any]] = {
         front: {**dict.fromkeys(KINDS, 0), "first": {}, "seconds": 0.0} for front in FRONTS
     }
-    # Processes of their own: frameworks hold threads and caches that no fork survives, and memory goes back piece by piece.
-    context = multiprocessing.get_context("spawn")
-    with (
-        Progress(transient=True) as progress,
-        ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=4) as pool,
-    ):
-        bar = progress.add_task("campaign", total=len(work))
-        started = {pool.submit(campaign, *piece): piece for piece in work}
-        for done in as_completed(started):
-            front = started[done][0]
-            found = done.result()
-            for kind in (*KINDS, "seconds"):
-                measured[front][kind] += found[kind]
-            for kind, text in found["first"].items():
-                measured[front]["first"].setdefault(kind, text)
-            progress.advance(bar)
-    mutated = mutations(texts)
+    for front, counts in pieces:
+        for kind in (*KINDS, "seconds"):
+            measured[front][kind] += counts[kind]
+        for kind, text in counts["first"].items():
+            measured[front]["first"].setdefault(kind, text)
     for found in measured.values():
         found["exact share"] = found["seen"] / found["told"] if found["told"] else None
     rows = [
