@@ -23,12 +23,15 @@ REGULAR_OF_RAW, REGULAR_OF_PARQUET, IRREGULAR_OF_BOUND = 0.003, 1 / 2000, 1.2
 
 
 def main(quick: bool = False) -> dict[str, Any]:
+    from rich.progress import track
+
     n, turns = (10_000, 3) if quick else (1_000_000, 15)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        asked = {q.name: ask(q, turns) for q in questions(n, folder)}
-        kept = {case.name: weigh(case, folder) for case in lineage_kept.cases(n)}
-    costs = {step.name: compare(step, turns) for step in lineage_costs.steps(n)}
+        asked = {q.name: ask(q, turns) for q in track(questions(n, folder), "questions")}
+        cases = track(lineage_kept.cases(n), "bytes kept", total=lineage_kept.COUNT)
+        kept = {case.name: weigh(case, folder) for case in cases}
+    costs = {step.name: compare(step, turns) for step in track(lineage_costs.steps(n), "with lineage and without")}
     return {
         "n": n,
         "turns": turns,
@@ -54,40 +57,50 @@ def ask(question: lineage_questions.Question, turns: int) -> dict[str, Any]:
     """Times of one question, after its answers were found equal. Each of the peers takes turns with traceprop."""
     first = seconds(question.traceprop)
     mine = question.traceprop()
-    for peer in (question.duckdb, question.parquet):
+    peers = {"duckdb": question.duckdb, "parquet": question.parquet, "provrc": question.provrc}
+    found = {}
+    for name, peer in peers.items():
+        if peer is None:
+            continue
         theirs = peer()
-        if mine.keys() != theirs.keys() or any(not np.array_equal(mine[name], theirs[name]) for name in mine):
+        if mine.keys() != theirs.keys() or any(not np.array_equal(mine[source], theirs[source]) for source in mine):
             raise AssertionError(f"{question.name}: pairs say otherwise")
-    in_duckdb = interleaved(question.traceprop, question.duckdb, turns)
-    in_parquet = interleaved(question.traceprop, question.parquet, turns)
+        found[name] = interleaved(question.traceprop, peer, turns)
+    alone = statistics.median(seconds(question.traceprop) for _ in range(turns))
     return {
         "aim_milliseconds": question.aim,
-        "found": {name: len(rows) for name, rows in mine.items()},
+        "found": {source: len(rows) for source, rows in mine.items()},
         "first_seconds": first,
-        "seconds": statistics.median([in_duckdb["plain_seconds"], in_parquet["plain_seconds"]]),
-        "duckdb": in_duckdb,
-        "parquet": in_parquet,
+        "seconds": statistics.median([times["plain_seconds"] for times in found.values()] or [alone]),
+        **found,
     }
 
 
 def questions_table(asked: dict[str, dict[str, Any]], turns: int) -> dict[str, Any]:
+    def beside(peer: dict[str, Any]) -> str:
+        return f"{1000 * peer['traced_seconds']:.1f} ms, {digits(peer['median'])}×"
+
     def row(name: str, found: dict[str, Any]) -> list[str]:
-        peers = [found["duckdb"], found["parquet"]]
         return [
             name,
             f"{1000 * found['seconds']:.2f} ms",
             f"{found['aim_milliseconds']:g} ms",
             f"{1000 * found['first_seconds']:.1f} ms",
-            *(f"{1000 * peer['traced_seconds']:.1f} ms, {digits(peer['median'])}×" for peer in peers),
+            *(beside(found[peer]) if peer in found else "" for peer in ("duckdb", "parquet")),
         ]
 
     flights = {name: found for name, found in asked.items() if name.startswith("flights")}
     worst = max(flights, key=lambda name: flights[name]["seconds"], default=None)
-    note = f"Medians of {turns} turns; ×: of traceprop's time in the same turns. First: with what is done once. "
+    note = f"Medians of {turns} turns; ×: of traceprop's time in the same turns. First: with what is done once."
     if worst:
-        note += f"The slowest of flights: {worst.removeprefix('flights: ')}, {1000 * flights[worst]['seconds']:.1f} ms."
+        note += (
+            f" The slowest of flights: {worst.removeprefix('flights: ')}, {1000 * flights[worst]['seconds']:.1f} ms."
+        )
+    for name, found in asked.items():
+        if "provrc" in found:
+            note += f" ProvRC, asked without decompressing, takes {beside(found['provrc'])}, for {name}."
     head = ["question", "traceprop", "aim", "first", "pairs in DuckDB", "pairs in Parquet"]
-    return table(head, [row(*item) for item in asked.items()], note.strip())
+    return table(head, [row(*item) for item in asked.items()], note)
 
 
 # -- bytes ------------------------------------------------------------------------------------------------------------

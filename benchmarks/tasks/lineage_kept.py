@@ -16,6 +16,9 @@ import traceprop as tp
 Pairs = tuple[np.ndarray, np.ndarray]  # output cells (n, axes), input cells (n, axes)
 
 
+COUNT = 10  # of cases, for who shows how far it is
+
+
 class Case(NamedTuple):
     """One op. `pairs`: by source. `shapes`: of the result, and of each source, as its cells are numbered. `kind`: of the
     lineage that the pairs are. `rows`: the pairs are of rows, not of cells."""
@@ -40,16 +43,16 @@ def cases(n: int) -> Iterator[Case]:
         return tp.provenance(tp.trace(f)(*given).persist())
 
     yield Case(
-        f"element-wise, {side} × {side}", traced(lambda x: np.exp(x), x=x),
+        f"element-wise, {side:,} × {side:,}", traced(lambda x: np.exp(x), x=x),
         {"x": (square, square)}, {"out": (side, side), "x": (side, side)}, "direct",
     )  # fmt: skip
     yield Case(
-        f"aggregate, {side} × {side} to {side}", traced(lambda x: x.sum(axis=1), x=x),
+        f"aggregate, {side:,} × {side:,} to {side:,}", traced(lambda x: x.sum(axis=1), x=x),
         {"x": (square[:, :1], square)}, {"out": (side,), "x": (side, side)}, "any",
     )  # fmt: skip
     inner = _grid(side, side, 4)
     yield Case(
-        f"matmul, {side} × 4 by 4 × {side}", traced(lambda a, b: a @ b, a=x[:, :4].copy(), b=x[:4].copy()),
+        f"matmul, {side:,} × 4 by 4 × {side:,}", traced(lambda a, b: a @ b, a=x[:, :4].copy(), b=x[:4].copy()),
         {"a": (inner[:, :2], inner[:, [0, 2]]), "b": (inner[:, :2], inner[:, [2, 1]])},
         {"out": (side, side), "a": (side, 4), "b": (4, side)}, "any",
     )  # fmt: skip

@@ -12,18 +12,21 @@ import polars as pl
 
 import traceprop as tp
 from benchmarks.baselines.pair_tables import column, in_duckdb, in_parquet
+from benchmarks.baselines.provrc import compress
 
 Answer = dict[str, np.ndarray]
 
 
 class Question(NamedTuple):
-    """One question three ways; each gives sorted rows by source, and all the same. `aim`: milliseconds."""
+    """One question three ways; each gives sorted rows by source, and all the same. `aim`: milliseconds. A question that
+    pairs do not answer, since all rows depend on all in some way, has no peers."""
 
     name: str
     aim: float
     traceprop: Callable[[], Answer]
-    duckdb: Callable[[], Answer]
-    parquet: Callable[[], Answer]
+    duckdb: Callable[[], Answer] | None = None
+    parquet: Callable[[], Answer] | None = None
+    provrc: Callable[[], Answer] | None = None
 
 
 @tp.trace
@@ -62,7 +65,8 @@ def ten_steps(x: np.ndarray) -> list[np.ndarray]:
 
 
 def one_cell(side: int, folder: Path) -> list[Question]:
-    """One cell back through ten ops over `side` × `side` cells: every op of which is a table of its own."""
+    """One cell back through ten ops over `side` × `side` cells: every op of which is a table of its own, which ProvRC is
+    asked for ranges in without decompressing it."""
     x = np.random.default_rng(0).random((side, side))
     view = tp.provenance(ten_ops(tp.from_numpy(x, source_id="x")).persist())
     steps = ten_steps(x)
@@ -78,15 +82,28 @@ def one_cell(side: int, folder: Path) -> list[Question]:
             found = pl.scan_parquet(paths[f"op{k}"]).join(found, left_on="out", right_on="of").select("of")
         return {"x": found.collect()["of"].to_numpy()}
 
-    def flat(kind: str) -> Answer:
-        return {"x": np.ravel_multi_index(tuple(view.cells((i, j), kind)["x"].T), x.shape)}
+    read = [x.shape, *(of.shape for of in steps)]
+    boxes = [
+        compress(_unraveled(np.arange(of.size), of.shape), _unraveled(of.ravel(), shape))
+        for of, shape in zip(steps, read, strict=False)
+    ]
+
+    def in_place() -> Answer:
+        at = (i, j)
+        for table in reversed(boxes):
+            (at,), _ = table.inputs_of(at)  # each op reads one cell
+        return {"x": np.ravel_multi_index(tuple(at), x.shape)[None]}
+
+    def cells() -> Answer:
+        return {"x": np.ravel_multi_index(tuple(view.cells((i, j), "aggregate")["x"].T), x.shape)}
 
     return [
         Question(
             f"one cell back through 10 ops, {side * side:,} cells", 1.0,
-            lambda: flat("aggregate"),
+            cells,
             lambda: {"x": column(connection, f"SELECT op0.of FROM op9 {joins} WHERE op9.out = $cell", cell=cell)},
             scanned,
+            in_place,
         )
     ]  # fmt: skip
 
@@ -195,6 +212,8 @@ def nycflights(folder: Path, aim: float = 150.0) -> list[Question]:
     return [
         back("one row back", 1000, "out = $number", out == 1000, number=1000),
         back("1,000 rows back", some, "out IN (SELECT out FROM chosen)", out.is_in(some.tolist())),
+        Question("flights: one row back, any kind", aim, lambda: view.rows(1000, "any")),
+        Question("flights: one cell back, any kind", aim, lambda: view.cells((1000, 0), "any")),
         back("100,000 rows in a row, back", slice(50_000, 150_000), "out BETWEEN 50000 AND 149999",
              out.is_between(50_000, 149_999)),
         back("all rows back", slice(None), "true", pl.lit(True)),
@@ -232,6 +251,10 @@ def _flight_pairs(frames: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
 def _unique(found: pl.LazyFrame, name: str) -> np.ndarray:
     return found.select(pl.col(name).unique().sort()).collect()[name].to_numpy()
+
+
+def _unraveled(numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.column_stack(np.unravel_index(numbers, shape))
 
 
 def _present(found: Answer) -> Answer:
