@@ -14,7 +14,8 @@ from traceprop.passes.kernels import dispatch, reference
 from traceprop.passes.kernels.reference import Ints
 
 _NOWHERE = np.iinfo(np.int64).max
-_WORTH_A_THREAD = 1 << 18
+_WORTH_A_THREAD = 1 << 21
+"""Scores for which another thread is waited for: fewer are looked through sooner than it wakes up."""
 
 
 class Largest:

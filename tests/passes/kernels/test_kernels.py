@@ -155,7 +155,7 @@ def test_missing_extension_is_said_once(twin):
 
 @given(st.data())
 def test_largest_of_columns_that_are_streamed_are_those_of_all(data):
-    from traceprop.passes.kernels.largest import Largest
+    from traceprop.passes.kernels import largest
 
     rows, n, k = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 20)), data.draw(st.integers(0, 8))
     cells = st.sampled_from([np.nan, -np.inf, -1.0, 0.0, 1.0, 2.5, np.inf])
@@ -168,7 +168,8 @@ def test_largest_of_columns_that_are_streamed_are_those_of_all(data):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(dispatch, "_topk", compiled)
             patch.setattr(dispatch, "_warned", True)
-            kept = Largest(rows, k, dtype, threads=2)
+            patch.setattr(largest, "_WORTH_A_THREAD", 2)
+            kept = largest.Largest(rows, k, dtype, threads=2)
             for start, stop in zip([0, *cuts], [*cuts, n], strict=True):
                 kept.add(scores[:, order[start:stop]], order[start:stop])
             best, places = kept.sorted()
