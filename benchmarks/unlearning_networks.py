@@ -48,7 +48,7 @@ def main(quick: bool = False) -> dict[str, Any]:
             "Logits: mean absolute difference to networks retrained without the rows (their own: to one another). Gap closed: of "
             "the forgotten rows' mean loss, in percent. Membership: area under the curve of telling forgotten rows from test "
             "rows by their loss. Cost: CPU time, one thread, over that of a retraining. No method reaches a gap of 100 and all "
-            "distances at once; `auto` is matching, or refuses.",
+            "distances at once; `auto` is rewind, or matching where no earlier checkpoint is known, or refuses.",
         ),
     }
 

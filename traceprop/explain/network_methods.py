@@ -16,7 +16,9 @@ from traceprop.passes.unlearning.selective_damping import dampened
 STEPS = 120
 RATE = 1e-3
 TRIES = 3
-ENOUGH = 0.25
+ENOUGH = 0.3
+TRAINED_RATE = 1e-3
+"""Adam's usual rate, for methods that go on training."""
 SHORT = 0.25
 """Of the run's passes: how long fine-tuning is."""
 
@@ -130,7 +132,9 @@ def scrub(task: Forgetting) -> Attempt:
     from traceprop.training.torch_steps import scrubbed
 
     rounds = max(round(SHORT * task.passes), 1)
-    module = scrubbed(task.module, task.data[task.gone], task.data[task.stay], rounds, task.batch, task.seed, RATE)
+    module = scrubbed(
+        task.module, task.data[task.gone], task.data[task.stay], rounds, task.batch, task.seed, TRAINED_RATE
+    )
     return Attempt(module, f"SCRUB, {rounds} rounds")
 
 
@@ -140,7 +144,7 @@ def finetune(task: Forgetting) -> Attempt:
 
     passes = max(round(SHORT * task.passes), 1)
     steps = passes * task.steps_of_a_pass
-    module = trained(task.module, task.data[task.stay], steps, task.batch, task.seed, RATE, task.make)
+    module = trained(task.module, task.data[task.stay], steps, task.batch, task.seed, TRAINED_RATE, task.make)
     return Attempt(module, f"fine-tuning for {passes} passes over the rows that stay")
 
 
@@ -149,7 +153,7 @@ def ascent(task: Forgetting) -> Attempt:
     from traceprop.training.torch_steps import trained
 
     steps = max(-(-len(task.gone) // task.batch), 1) * 5
-    module = trained(task.module, task.data[task.gone], steps, task.batch, task.seed, RATE / 10, sign=-1.0)
+    module = trained(task.module, task.data[task.gone], steps, task.batch, task.seed, TRAINED_RATE / 10, sign=-1.0)
     return Attempt(module, f"{steps} steps up the forgotten rows' loss")
 
 
