@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import traceprop as tp
 from benchmarks.harness import interleaved, seconds, table
 from benchmarks.tasks import lineage_costs, lineage_kept, lineage_questions
 
@@ -165,17 +167,22 @@ def kept_table(kept: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def compare(step: lineage_costs.Step, turns: int) -> dict[str, Any]:
     """Time a step with lineage against the same without, and against polars; steps of microseconds run in hundreds."""
-    mine = step.with_lineage()
-    if not mine.equals(step.without()) or mine.height != step.polars().height:
+    times = 1
+
+    def often(call: Callable[[], Any], granularity: str | None = "op") -> Callable[[], Any]:
+        def run() -> Any:
+            with tp.granularity(granularity):
+                return [call() for _ in range(times)]
+
+        return run
+
+    with_lineage, without, polars = often(step.traced), often(step.traced, None), often(step.polars)
+    if not with_lineage()[0].equals(without()[0]) or with_lineage()[0].height != polars()[0].height:
         raise AssertionError(f"{step.name}: lineage changed the result")
-    times = 1 if seconds(step.with_lineage) > 2e-3 else 200
-
-    def often(call: Any) -> Any:
-        return lambda: [call() for _ in range(times)]
-
+    times = 1 if seconds(with_lineage) > 2e-3 else 200
     against = {
-        "without": interleaved(often(step.without), often(step.with_lineage), 2 * turns + 1),
-        "polars": interleaved(often(step.polars), often(step.with_lineage), 2 * turns + 1),
+        "without": interleaved(without, with_lineage, 2 * turns + 1),
+        "polars": interleaved(polars, with_lineage, 2 * turns + 1),
     }
     return {"aim": step.aim, "times": times, **against}
 
