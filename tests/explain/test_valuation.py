@@ -138,7 +138,7 @@ def test_numbers(clinics, ask):
 
 
 def test_forgotten_rows_are_no_players(clinics, store, ask):
-    gone = tp.unlearn(gradient_store=store, source_id="north", rows=[0, 1], inplace=True)
+    gone = tp.unlearn(gradient_store=store, source_id="north", rows=[0, 1], through="features", inplace=True)
     assert gone.verdict != "refused"
     values = ask().values
     assert values[:2].tolist() == [0, 0]
