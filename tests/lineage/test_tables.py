@@ -238,3 +238,18 @@ def test_changed_cells_stay_inside_what_is_reported():
                     for i in range(len(before)):
                         if i >= len(after) or after.shape[1] != before.shape[1] or (after[i] != before[i]).any():
                             assert [row, column] in reported[i].get(name, np.empty(0)).tolist(), (i, name, row, key)
+
+
+def test_what_decides_how_many_groups_there_are_decides_where_other_rows_stand():
+    """A row behind a grouped table stands behind as many rows as there are groups, which any key may change."""
+    left = pl.DataFrame({"k": ["a", "b", "b"], "x": [1.0, 2.0, 3.0]})
+    right = pl.DataFrame({"k": ["z"], "x": [0.0]})
+
+    @tp.trace
+    def stacked(t, other):
+        return tp.concat([t.group_by("k").agg(x=("x", "sum")), other])
+
+    view = tp.provenance(stacked(left, right))
+    assert view.rows(2, "order")["t"].tolist() == [0, 1, 2]
+    assert view.rows(2, "direct")["other"].tolist() == [0]
+    assert view.affected_rows("t", [1], "any").tolist() == [0, 1, 2]

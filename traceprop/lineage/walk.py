@@ -197,10 +197,23 @@ def _ran(op: Op, scope: Scope) -> bool:
 
 
 def _deciding(call: Call) -> dict[str, Op]:
-    """The ops whose data decides a size, by its symbol."""
-    return {
-        str(op.attrs["size"]): op for op in call.program.ops if op.operands and isinstance(op.attrs.get("size"), Expr)
-    }
+    """The ops whose data decides a size, by its symbol: those whose result, or whose groups, are the first to show it."""
+    found: dict[str, Op] | None = call.program.memo.get("deciding")
+    if found is None:
+        found = {}
+        seen = {name for param in call.program.params for dim in param.type.dims for name in _names(dim)}
+        for op in call.program.ops:
+            dims = (*op.result.type.dims, *(op.attrs.get(name) for name in ("size", "groups")))
+            for name in {name for dim in dims for name in _names(dim)} - seen:
+                seen.add(name)
+                if op.operands:
+                    found[name] = op
+        call.program.memo["deciding"] = found
+    return found
+
+
+def _names(dim: Any) -> frozenset[str]:
+    return symbols_of(dim) if isinstance(dim, Expr) else frozenset()
 
 
 def _deciders(read: Read, deciding: Mapping[str, Op], scope: Scope) -> Iterator[Op]:
