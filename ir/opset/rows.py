@@ -97,8 +97,13 @@ def _sort_type(sig: Signature) -> Type:
         raise TypeRuleError("there is nothing to sort by")
     first = sig.operands[0]
     for keys in sig.operands:
-        if not isinstance(keys, ArrayType) or not 0 <= sig.attrs["axis"] < len(keys.dims) or keys.dims != first.dims:
+        known = isinstance(keys, ArrayType) and 0 <= sig.attrs["axis"] < len(keys.dims) == len(first.dims)
+        if not known or not isinstance(keys, ArrayType):
             raise TypeRuleError(f"cannot sort {keys} along axis {sig.attrs['axis']}")
+        for left, right in zip(first.dims, keys.dims, strict=True):
+            if left != right:
+                message = f"cannot sort {keys} along axis {sig.attrs['axis']} by {first}"
+                raise DimMismatchError(message, left, right)
     return ArrayType(sig.dtype if sig.dtype in ("i32", "i64") else "i64", first.dims)
 
 

@@ -136,3 +136,13 @@ def test_two_sources_of_one_name_are_refused():
     a, b = tp.from_numpy(X, source_id="same"), tp.from_numpy(X, source_id="same")
     with pytest.raises(SourceError, match="'same'"):
         np.asarray(np.concatenate([a, b]))
+
+
+def test_sizes_that_the_data_decided_fit_one_another_outside_of_a_trace():
+    """Two lazy values of as many cells, each of a size of its own: they run, and then their sizes are numbers."""
+    x = tp.from_numpy(np.array([-2.0, 3.0, 3.0]), source_id="decided")
+    once = np.union1d(x, x)
+    other = np.negative(np.negative(np.union1d(x, x)))
+    np.testing.assert_array_equal(np.lexsort((once, other)), [0, 1])
+    left = np.delete(once == other, 0)
+    np.testing.assert_array_equal(tp.cond(left.sum() > 9, lambda v: np.sort(v), lambda v: v, left), [True])

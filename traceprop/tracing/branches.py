@@ -107,6 +107,8 @@ def _chosen(choose: Callable[[Any, Any], Any], yes: Any, no: Any, where: str) ->
         if hasattr(value, "columns") or hasattr(other, "columns"):
             raise TraceError(f"the branches of tp.cond at {where} give tables; choose between columns or arrays")
         shapes = [_shape(each) for each in (value, other)]
+        if shapes[0] != shapes[1] and active_trace() is None:  # sizes that the data decided are numbers here
+            shapes = [str(np.shape(each)) for each in (value, other)]
         if shapes[0] != shapes[1]:
             raise TraceError(f"the branches of tp.cond at {where} give shapes {shapes[0]} and {shapes[1]}")
         return choose(value, other)

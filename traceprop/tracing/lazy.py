@@ -156,6 +156,11 @@ class Lazy:
         """Whether a later expression should read this value rather than build on its graph."""
         return self._call is not None and (self._call.done or self._call.program.name != "expression")
 
+    def settle(self) -> None:
+        """Runs now, so that every size of this value is a number to what is made of it from here on."""
+        self.concrete()
+        self._boundary = None
+
     def persist(self) -> Self:
         """Runs now and keeps the result; gives the value itself."""
         self.concrete()
@@ -259,8 +264,7 @@ def emit(
             raise
         for operand in operands:  # the data decides a size: find it, and try with numbers
             if isinstance(operand, Lazy):
-                operand.concrete()
-                operand._boundary = None
+                operand.settle()
         inputs = {}
         values = [_in_expression(operand, inputs) for operand in operands]
         op = Op(definition, values, attrs, payload, dtype, location, rule, native)

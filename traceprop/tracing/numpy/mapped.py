@@ -22,8 +22,12 @@ Reads = Sequence[GivenRead]
 
 
 def dims_of(x: Any) -> tuple[Dim, ...]:
-    """The dims of a lazy value or of a plain array."""
-    return x.type.dims if isinstance(x, Lazy) else np.shape(x)
+    """The dims of a lazy value or of a plain array; outside a trace, numbers where they are known."""
+    if not isinstance(x, Lazy):
+        return np.shape(x)
+    if x.trace is not None:
+        return x.type.dims
+    return tuple(dim if size is None else size for size, dim in zip(x.known_shape(), x.type.dims, strict=True))
 
 
 def dtype_of(x: Any) -> np.dtype:
@@ -51,7 +55,8 @@ def together(*shapes: Sequence[Dim]) -> tuple[Dim, ...]:
         trace = active_trace()
         if trace is not None:
             trace.unify(error.left, error.right)
-        raise ValueError(f"{error} at {user_location() or 'an unknown line'}") from None
+        message = f"{error} at {user_location() or 'an unknown line'}"
+        raise DimMismatchError(message, error.left, error.right) from None
 
 
 def own(x: Any, result: Sequence[Dim]) -> tuple[AxisRead, ...]:

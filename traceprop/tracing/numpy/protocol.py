@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from traceprop.errors import TraceError
+from traceprop.errors import DimMismatchError, TraceError
+from traceprop.ir.expr import symbols_of
 from traceprop.ir.location import user_location
 from traceprop.tracing.lazy import Lazy
 from traceprop.tracing.numpy import (
@@ -29,6 +30,7 @@ from traceprop.tracing.numpy.reductions import reduction, scanned
 from traceprop.tracing.opaque import opaque_call
 from traceprop.tracing.registered import call as call_registered
 from traceprop.tracing.registered import rule_of
+from traceprop.tracing.trace import active_trace
 
 
 def function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -37,6 +39,25 @@ def function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if kwargs.get("out") is not None:
         in_place_refused(name)
     kwargs = {key: value for key, value in kwargs.items() if key != "out"}
+    try:
+        return _function(func, name, args, kwargs)
+    except DimMismatchError:
+        if active_trace() is not None or not _settled((args, tuple(kwargs.values()))):
+            raise
+        return _function(func, name, args, kwargs)
+
+
+def _settled(values: Any) -> bool:
+    """Runs lazy values whose sizes the data decides, so that their sizes are numbers; whether there were any."""
+    if isinstance(values, (tuple, list)):
+        return sum(map(_settled, values)) > 0
+    if not isinstance(values, Lazy) or not any(symbols_of(dim) for dim in values.type.dims):
+        return False
+    values.settle()
+    return True
+
+
+def _function(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     handler = _FUNCTIONS.get(func)
     if (rule := rule_of(func)) is not None:
         return call_registered(func, rule, list(inspect.signature(func).parameters), args, kwargs)
