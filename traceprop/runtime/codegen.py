@@ -46,6 +46,7 @@ from traceprop.ir.types import numpy_dtype
 from traceprop.passes.optimize.fuse import FUSED
 from traceprop.runtime.fused import Fused
 from traceprop.runtime.payloads import resolve
+from traceprop.runtime.taken import only_taken
 
 
 @dataclass
@@ -68,6 +69,7 @@ class _Writer:
     letter: str = "v"
     numbers: Counter[str] = field(default_factory=Counter)
     choices: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    taken: set[Value] = field(default_factory=set)
 
     def add(self, text: str, op: Op | None = None) -> None:
         self.lines.append("    " * self.depth + text)
@@ -77,6 +79,7 @@ class _Writer:
     def ops(self, program: Program) -> None:
         """Every op is one line, behind the functions of its bodies; a value is dropped on the line behind its last use."""
         last = _last_uses(program)
+        self.taken |= only_taken(program)
         for op in program.ops:
             if op.definition is record:
                 self.add(f"captures[{op.attrs['slot']}] = {self.names[op.operands[0]]}", op)
@@ -277,12 +280,15 @@ def _concat(op: Op, operands: list[str], writer: _Writer) -> str:
 
 def _sort(op: Op, operands: list[str], writer: _Writer) -> str:
     if op.payload == "table.argsort":
-        return f"{writer.function(op.payload)}(({', '.join(operands)},){_options(op, 'axis')})"
+        name = "table.taken_argsort" if op.result in writer.taken else op.payload
+        return f"{writer.function(name)}(({', '.join(operands)},){_options(op, 'axis')})"
     writer.scope["numpy_argsort"] = np.argsort
     return f"numpy_argsort({operands[0]}, axis={op.attrs['axis']}, kind={op.attrs.get('kind', 'stable')!r})"
 
 
 def _filter(op: Op, operands: list[str], writer: _Writer) -> str:
+    if op.result in writer.taken:
+        return f"{writer.function('table.taken_filter')}({operands[0]})"
     writer.scope["numpy_flatnonzero"] = np.flatnonzero
     return f"numpy_flatnonzero({operands[0]})"
 
@@ -312,7 +318,8 @@ def _of_table(name: str) -> Emit:
     """The table engine's function of that name, with the attributes that are no size of the result."""
 
     def emit(op: Op, operands: list[str], writer: _Writer) -> str:
-        return f"{writer.function(f'table.{name}')}({', '.join(operands)}{_options(op, 'size', 'groups')})"
+        how = f"taken_{name}" if op.result in writer.taken else name
+        return f"{writer.function(f'table.{how}')}({', '.join(operands)}{_options(op, 'size', 'groups')})"
 
     return emit
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from traceprop.ir.location import user_location, warn_at
+from traceprop.runtime.taken import AbstractTaken, Chosen, Numbered
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,12 +28,13 @@ def column(frame: pl.DataFrame, position: int, width: int | None, dtype: str) ->
 
 def select(frame: pl.DataFrame, ranges: Sequence[tuple[int, int]]) -> pl.DataFrame:
     """Runs of columns, each given by its first position and how many."""
-    return frame.select([frame.to_series(k) for start, width in ranges for k in range(start, start + width)])
+    columns = [frame.to_series(k) for start, width in ranges for k in range(start, start + width)]
+    return _polars().DataFrame(columns) if columns else frame.select([])
 
 
-def take(frame: pl.DataFrame, positions: np.ndarray) -> pl.DataFrame:
-    """Rows by position."""
-    return frame[positions]
+def take(frame: pl.DataFrame, positions: Any) -> pl.DataFrame:
+    """Rows by position: numbers in an array, or as the engine has them."""
+    return positions.of(frame) if isinstance(positions, AbstractTaken) else frame[positions]
 
 
 def concat(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -79,20 +81,28 @@ def one_hot(values: Any, words: Any, family: str) -> pl.DataFrame:
     """One 0/1 column per word, named `family_word`; a value that is no word gives zeros and a warning."""
     pl = _polars()
     series, known = _series(values), _series(words)
-    found = series.replace_strict(
-        known, pl.Series(range(len(known)), dtype=pl.Int64), default=None, return_dtype=pl.Int64
-    )
-    unseen = series.filter(found.is_null() & series.is_not_null())
-    if series.dtype.is_float():
-        unseen = unseen.filter(unseen.is_not_nan())
-    if len(unseen):
-        values_seen = ", ".join(map(repr, unseen.unique(maintain_order=True).head(3).to_list()))
-        message = f"column {family!r}: {values_seen} was not among the fitting rows; its one-hot cells are zero"
-        warn_at(user_location(), message)
-    matrix = np.zeros((len(known), len(series)), dtype=np.uint8)
-    rows = np.flatnonzero(found.is_not_null().to_numpy())
-    matrix[found.drop_nulls().to_numpy(), rows] = 1
-    return pl.DataFrame({f"{family}_{word}": cells for word, cells in zip(known.to_list(), matrix, strict=True)})
+    found = places(series, known)
+    if found.null_count():
+        unseen = series.filter(found.is_null() & series.is_not_null())
+        if series.dtype.is_float():
+            unseen = unseen.filter(unseen.is_not_nan())
+        if len(unseen):
+            values_seen = ", ".join(map(repr, unseen.unique(maintain_order=True).head(3).to_list()))
+            message = f"column {family!r}: {values_seen} was not among the fitting rows; its one-hot cells are zero"
+            warn_at(user_location(), message)
+    if found.null_count():
+        found = found.cast(pl.Int64).fill_null(len(known))
+    numbers = found.to_numpy()
+    return pl.DataFrame({f"{family}_{word}": (numbers == k).view(np.uint8) for k, word in enumerate(known.to_list())})
+
+
+def places(series: pl.Series, known: pl.Series) -> pl.Series:
+    """For each cell its position among known ones, which differ from one another; null where it is none of them."""
+    pl = _polars()
+    if series.dtype == known.dtype == pl.String and not known.null_count():
+        return series.cast(pl.Enum(known), strict=False).to_physical()  # twice as fast as looking texts up
+    numbers = pl.Series(range(len(known)), dtype=pl.Int64)
+    return series.replace_strict(known, numbers, default=None, return_dtype=pl.Int64)
 
 
 def to_numpy(frame: pl.DataFrame, dtype: Any) -> np.ndarray:
@@ -105,12 +115,22 @@ def to_numpy(frame: pl.DataFrame, dtype: Any) -> np.ndarray:
 
 def argsort(keys: Sequence[Any], descending: bool = False) -> np.ndarray:
     """The stable permutation that sorts by some columns, the first before the others; nulls and NaN last."""
+    return np.asarray(taken_argsort(keys, descending))
+
+
+def taken_argsort(keys: Sequence[Any], descending: bool = False) -> Numbered:
+    """The same, for rows to be taken by."""
     pl = _polars()
     columns = [present(key).alias(str(k)) for k, key in enumerate(keys)]
     order = pl.arg_sort_by(
         [column.name for column in columns], descending=descending, nulls_last=True, maintain_order=True
     )
-    return pl.DataFrame(columns).select(order.alias("order")).to_series().to_numpy().astype(np.int64)
+    return Numbered(pl.DataFrame(columns).select(order.alias("order")).to_series())
+
+
+def taken_filter(mask: Any) -> Chosen:
+    """The rows for which a mask is true, to be taken."""
+    return Chosen(np.asarray(mask))
 
 
 def _comparison(name: str) -> Any:
@@ -172,7 +192,20 @@ def array(series: pl.Series) -> Any:
 PAYLOADS: dict[str, Callable[..., Any]] = {
     **{
         f.__name__: f
-        for f in (column, select, take, concat, with_columns, all_valid, vocabulary, one_hot, to_numpy, argsort)
+        for f in (
+            argsort,
+            taken_argsort,
+            taken_filter,
+            column,
+            select,
+            take,
+            concat,
+            with_columns,
+            all_valid,
+            vocabulary,
+            one_hot,
+            to_numpy,
+        )
     },
     "equal": equal,
     "not_equal": not_equal,

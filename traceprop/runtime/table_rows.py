@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from traceprop.ir.location import user_location, warn_at
-from traceprop.runtime.table import _polars, _series, present
+from traceprop.runtime.table import _polars, _series, places, present
+from traceprop.runtime.taken import Numbered, Pairs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +26,11 @@ def key_frame(keys: Any) -> pl.DataFrame:
 
 def join(left: Any, right: Any, how: str) -> np.ndarray:
     """int64: pairs of positions (K, 2) for `inner` and `left`, left positions (K,) for `semi` and `anti`."""
+    return np.asarray(taken_join(left, right, how))
+
+
+def taken_join(left: Any, right: Any, how: str) -> Pairs | Numbered:
+    """The same, for rows to be taken by."""
     pl = _polars()
     one, other = key_frame(left), key_frame(right)
     for name in one.columns:
@@ -36,14 +42,14 @@ def join(left: Any, right: Any, how: str) -> np.ndarray:
     one = one.with_row_index(f"{_ROW}1")
     if how in ("semi", "anti"):
         found = one.join(other, on=keys, how=how, maintain_order="left")
-        return found.to_series(0).to_numpy().astype(np.int64)
+        return Numbered(found.to_series(0))
     last = other.height - 1
     other = other.with_row_index(f"{_ROW}2")
     if how == "left":
         other = other.head(last)
     found = one.join(other, on=keys, how=how, maintain_order="left_right")
-    pairs = found.select(pl.col(f"{_ROW}1"), pl.col(f"{_ROW}2").fill_null(last).cast(pl.UInt32))
-    return pairs.to_numpy().astype(np.int64)
+    matched = found.get_column(f"{_ROW}2")
+    return Pairs(found.get_column(f"{_ROW}1"), matched.fill_null(last) if how == "left" else matched)
 
 
 def pad(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
@@ -53,24 +59,27 @@ def pad(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
 
 def distinct(keys: Any) -> np.ndarray:
     """The position of the first row of each distinct key, in order."""
+    return np.asarray(taken_distinct(keys))
+
+
+def taken_distinct(keys: Any) -> Numbered:
+    """The same, for rows to be taken by."""
     frame = key_frame(keys)
     found = frame.with_row_index(_ROW).unique(subset=frame.columns, keep="first", maintain_order=True)
-    return found.get_column(_ROW).to_numpy().astype(np.int64)
+    return Numbered(found.get_column(_ROW))
 
 
 def match(cells: Any, words: Any) -> np.ndarray:
     """For each cell its position among the words; for others `len(words)`, with a warning unless they are missing."""
-    pl = _polars()
     series, known = _series(cells), _series(words)
-    found = series.replace_strict(
-        known, pl.Series(range(len(known)), dtype=pl.Int64), default=len(known), return_dtype=pl.Int64
-    )
-    unseen = series.filter(found == len(known)).drop_nulls()
-    unseen = unseen.drop_nans() if unseen.dtype.is_float() else unseen
-    if len(unseen):
-        some = ", ".join(map(repr, unseen.unique(maintain_order=True).head(3).to_list()))
-        warn_at(user_location(), f"{some} was not among the fitting rows; it is encoded as a missing value")
-    return found.to_numpy()
+    found = places(series, known)
+    if found.null_count():
+        unseen = series.filter(found.is_null()).drop_nulls()
+        unseen = unseen.drop_nans() if unseen.dtype.is_float() else unseen
+        if len(unseen):
+            some = ", ".join(map(repr, unseen.unique(maintain_order=True).head(3).to_list()))
+            warn_at(user_location(), f"{some} was not among the fitting rows; it is encoded as a missing value")
+    return found.cast(_polars().Int64).fill_null(len(known)).to_numpy()
 
 
 def sample(rows: Any, count: int, seed: int) -> np.ndarray:
@@ -81,5 +90,5 @@ def sample(rows: Any, count: int, seed: int) -> np.ndarray:
 
 
 PAYLOADS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (join, pad, distinct, match, sample)
+    function.__name__: function for function in (join, taken_join, pad, distinct, taken_distinct, match, sample)
 }
