@@ -140,6 +140,9 @@ class TestGaussNewton:
         assert "which training never saw" in tp.attribution_engine(store).scores(X_test, y_test).why
         assert "least residual" in tp.attribution_engine(store).scores(X, y).why
         assert "least residual" in tp.attribution_engine(store).scores(X_test[:5], y_test[:5]).why
+        engine = tp.attribution_engine(store)
+        assert "least residual" in engine.scores(X, y).why
+        assert "which training never saw" in engine.scores(X_test, y_test).why  # training rows have settled nothing
         assert "as given" in tp.attribution_engine(store, damping=2.0).scores(X_test, y_test).why
 
     def test_the_dual_and_projected_forms_agree_where_nothing_is_lost(self, store, ring):

@@ -207,7 +207,7 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
         self._given = None if damping is None else Damping(float(damping), "as given")
         self._made: dict[Checkpoint, Solver] = {}
         self._damping: dict[Checkpoint, Damping] = {}
-        self._held_out = False
+        self._by_held_out: set[Checkpoint] = set()
         self._check_size()
 
     def _check_size(self) -> None:
@@ -247,8 +247,10 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
             self._made[checkpoint] = self.made(train)
         solver = self._made[checkpoint]
         known = self._damping.get(checkpoint)
-        if known is None or (unseen is not None and not self._held_out):
+        if known is None or (unseen is not None and checkpoint not in self._by_held_out):
             self._damping[checkpoint] = self._given or self.found_damping(solver, train, unseen)
+            if unseen is not None:
+                self._by_held_out.add(checkpoint)
         solver.damp(self._damping[checkpoint].strength)
         return solver
 
@@ -268,11 +270,6 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
         unseen = ~_among(X, self.store.X)
         return float(losses[unseen].mean()) if unseen.sum() >= HELD_OUT else None
 
-    def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
-        found = super().scores(X, y)
-        self._held_out = self._held_out or len(X) >= HELD_OUT
-        return found
-
     def prepare(self, X: np.ndarray, y: np.ndarray) -> None:
         """Find the damping by all test rows."""
         for checkpoint in self.checkpoints:
@@ -281,7 +278,6 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
             parts = [slice(start, start + TESTS) for start in range(0, len(X), TESTS)]
             losses = [checkpoint.adapter.linearised(X[part], y[part]).losses for part in parts]
             self._solver(checkpoint, train, self._unseen_loss(X, np.concatenate(losses)))
-        self._held_out = self._held_out or len(X) >= HELD_OUT
 
     @property
     def why(self) -> str:
