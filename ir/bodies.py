@@ -1,9 +1,9 @@
-"""What the bodies of a `loop` and a `branch` take and give.
+"""What the bodies of a `loop`, a `branch` and a `call` take and give.
 
 A loop's operands are constants, then what is carried from turn to turn (`carries` of them), then, with `length`, series:
 a turn takes one position of each series' first axis. Its body gives what is carried on, and, with `length`, this turn's
 position of each result that is a series. Without `length`, a condition stands before the body and takes the same.
-A branch's first operand decides; its other operands go to every body.
+A branch's first operand decides; its other operands go to every body. A call's operands all go to its one body.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ def number_of_bodies(name: str, attrs: Mapping[str, Any], regions: Sequence[Prog
     if name == "branch":
         if len(regions) < 2:
             yield f"has {len(regions)} bodies; it chooses among two or more"
+    elif name == "call":
+        if len(regions) != 1:
+            yield f"has {len(regions)} bodies; it calls one"
     elif attrs.get("length") is not None and len(regions) != 1:
         yield f"has {len(regions)} bodies; with a length it has one"
     elif attrs.get("length") is None and len(regions) != 2:
@@ -63,6 +66,8 @@ def what_bodies_take(
         if not isinstance(which, ArrayType) or which.dims or which.dtype[0] not in "biu":
             yield f"chooses by a whole number or a boolean, not by {which or 'nothing'}"
         expected = list(operands[1:])
+    elif name == "call":
+        expected = list(operands)
     else:
         turns = Turns.of(attrs)
         if turns.length is None and turns.series < len(operands) or turns.series > len(operands):
@@ -94,6 +99,8 @@ def what_bodies_give(
     number = attrs.get("result", 0)
     if not isinstance(number, int) or not 0 <= number < len(given):
         yield f"is result {number!r}, but @{body.name} gives {len(given)} values"
+    if name == "call":
+        return
     if name == "branch":
         for other in conditions:
             types = [value.type for value in other.returns]

@@ -1,9 +1,9 @@
-"""The index map of a branch or a loop, from those of its bodies.
+"""The index map of a branch, a call or a loop, from those of its bodies.
 
-A branch reads what its bodies read. A loop's result reads, `d` turns back, what the body's map composed with itself `d` times
-says. Where that settles (most bodies carry cell to cell, or mix whole axes at once) the map is exact: this turn's own
-position of a series, and the range of those before it. Where it does not, or where the data decides in a body, axes
-are followed instead (body_axes.py), and the map may name more than is read.
+A call reads what its body reads, a branch what any of its bodies does. A loop's result reads, `d` turns back, what the body's
+map composed with itself `d` times says. Where that settles (most bodies carry cell to cell, or mix whole axes at once) the map
+is exact: this turn's own position of a series, and the range of those before it. Where it does not, or where the data
+decides in a body, axes are followed instead (body_axes.py), and the map may name more than is read.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ def branch_map(op: Op) -> GivenMap:
     return _remembered(op, _of_branch)
 
 
+def call_map(op: Op) -> GivenMap:
+    """What a call reads: what its body reads."""
+    return _remembered(op, lambda op: _of_bodies(op, first=0))
+
+
 def loop_map(op: Op) -> GivenMap:
     """What a loop's result reads."""
     return _remembered(op, lambda op: _of_while(op) if op.attrs.get("length") is None else _of_scan(op))
@@ -42,12 +47,18 @@ def _remembered(op: Op, make: Callable[[Op], GivenMap]) -> GivenMap:
     return known[key][1]
 
 
-# -- branches ---------------------------------------------------------------------------------------------------------
+# -- branches and calls ---------------------------------------------------------------------------------------------------------
 
 
 def _of_branch(op: Op) -> GivenMap:
+    given = _of_bodies(op, first=1)
+    return GivenMap((GivenRead(0, (), Kind.CONTROL), *given.reads), given.exact)
+
+
+def _of_bodies(op: Op, first: int) -> GivenMap:
+    """What any of an op's bodies reads, which take its operands from `first` on."""
     k, exact = op.attrs.get("result", 0), True
-    reads = [GivenRead(0, (), Kind.CONTROL)]
+    reads: list[GivenRead] = []
     for region in op.regions:
         paths = _paths(region, k)
         if paths is None:
@@ -57,7 +68,7 @@ def _of_branch(op: Op) -> GivenMap:
         else:
             given = _numbered(paths.reads, region)
             exact = exact and paths.exact
-        reads += [replace(read, operand=read.operand + 1) for read in given]
+        reads += [replace(read, operand=read.operand + first) for read in given]
     return GivenMap(tuple(dict.fromkeys(reads)), exact)
 
 

@@ -13,12 +13,18 @@ from traceprop.passes.optimize.compress import Compress
 from traceprop.passes.optimize.cse import CSE
 from traceprop.passes.optimize.dce import DCE
 from traceprop.passes.optimize.fold import Fold
+from traceprop.passes.optimize.fuse import Fuse
 from traceprop.passes.optimize.instrument import Instrument
 from traceprop.passes.optimize.push_filters import PushFilters
+from traceprop.passes.optimize.spell_out import SpellOut
 from traceprop.passes.rewrite import AbstractPass
 
 COARSE = ("batch", "epoch")
 """The granularities at which a run keeps only what cannot be made of the rest."""
+
+
+FOR_ARRAYS = (SpellOut(), CSE(), Fuse())
+"""What makes a program over arrays ready for the back ends, where nobody has said which passes are to run."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from traceprop.ir.graph import Op, Program, Value
+from traceprop.ir.opset import call
 
 
 class AbstractPass(ABC):
@@ -47,14 +48,17 @@ class AbstractRewrite(AbstractPass):
 
 
 def in_bodies(program: Program, step: Callable[[Program], Program]) -> Program:
-    """The program with a pass run over every body, whose values and map it keeps; the program itself where that changes none."""
+    """The program with a pass run over every body, whose values and map it keeps; the program itself where that changes none.
+
+    The body of a `call` is left as the pass that made it has made it.
+    """
     if not any(op.regions for op in program.ops):
         return program
     replaced: dict[Value, Value] = {}
     kept: list[Op] = []
     for old in program.ops:
         op = over(old, replaced)
-        if op.regions:
+        if op.regions and op.definition is not call:
             regions = [_same_or(region, step(region)) for region in op.regions]
             if any(new is not region for new, region in zip(regions, op.regions, strict=True)):
                 op = op.with_regions(regions)

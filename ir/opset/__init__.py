@@ -1,7 +1,7 @@
 """The structural ops, by family."""
 
 from traceprop.ir.ops import OpDef
-from traceprop.ir.opset.control import branch, loop, opaque, record
+from traceprop.ir.opset.control import branch, call, loop, opaque, record
 from traceprop.ir.opset.elementwise import constant, elementwise, iota
 from traceprop.ir.opset.group import distinct, group, match, segment
 from traceprop.ir.opset.join import join, pad
@@ -19,7 +19,7 @@ OPSET: dict[str, OpDef] = {
         gather, filter, concat, sort, distinct, join, pad, random,
         group, segment, match,
         reduce, scan, contract,
-        loop, branch, opaque, record,
+        loop, branch, call, opaque, record,
     )
 }  # fmt: skip
 
@@ -27,6 +27,7 @@ __all__ = [
     "OPSET",
     "branch",
     "broadcast",
+    "call",
     "concat",
     "constant",
     "contract",

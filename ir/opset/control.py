@@ -1,4 +1,4 @@
-"""What the other families cannot say: loops, branches, calls without a rule, and what a run keeps."""
+"""What the other families cannot say: loops, branches, bodies run as one, calls without a rule, and what a run keeps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import chain
 
 from traceprop.errors import TypeRuleError
 from traceprop.ir.bodies import Turns, number_of_bodies, what_bodies_give, what_bodies_take
-from traceprop.ir.body_maps import branch_map, loop_map
+from traceprop.ir.body_maps import branch_map, call_map, loop_map
 from traceprop.ir.graph import Op
 from traceprop.ir.index_map import Read
 from traceprop.ir.ops import OpDef, Signature
@@ -30,6 +30,13 @@ branch = OpDef(
     "or 1), of the other operands. Where the bodies give several values the op is `{result=0}` of them. Its map holds those of "
     "all bodies.",
     "needed",
+    bodies=True,
+)
+call = OpDef(
+    "call",
+    "A body that runs as one: what is between its ops need never be whole in memory. Its parameters are the operands; where it "
+    "gives several values the op is `{result=0}` of them. Its map is the body's.",
+    "never",
     bodies=True,
 )
 record = OpDef("record", "Keeps a value of this run for lineage questions: `{slot=0}`.", "never", effect=True)
@@ -57,6 +64,11 @@ def _branch_type(sig: Signature) -> Type:
     return _given("branch", sig)
 
 
+@call.types
+def _call_type(sig: Signature) -> Type:
+    return _given("call", sig)
+
+
 def _given(name: str, sig: Signature) -> Type:
     """What the body gives that the op is a result of, once everything fits."""
     for problem in chain(
@@ -79,6 +91,12 @@ def _branch_reads(op: Op) -> tuple[Read, ...]:
     return tuple(branch_map(op)(op))
 
 
+@call.reads
+def _call_reads(op: Op) -> tuple[Read, ...]:
+    return tuple(call_map(op)(op))
+
+
+call.exactness = lambda op: call_map(op).exact
 loop.exactness = lambda op: loop_map(op).exact
 branch.exactness = lambda op: branch_map(op).exact
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 
 from traceprop.errors import ExecutionError
 from traceprop.ir import ArrayType, Dim, Expr, Op, Program, TableType, Value
-from traceprop.ir.expr import symbol
+from traceprop.ir.expr import product, symbol
 from traceprop.ir.ops import OpDef
 from traceprop.ir.opset import (
     branch,
     broadcast,
+    call,
     concat,
     constant,
     contract,
@@ -43,8 +44,10 @@ from traceprop.ir.opset import (
 )
 from traceprop.ir.opset.shape import column_ranges
 from traceprop.ir.types import numpy_dtype
-from traceprop.passes.optimize.fuse import FUSED
-from traceprop.runtime.fused import Fused
+from traceprop.passes.optimize.fuse import FOLDS, is_rowed
+from traceprop.passes.optimize.sweeps import Plan
+from traceprop.runtime import blocks
+from traceprop.runtime.blocked import sizes_of, write_blocked
 from traceprop.runtime.payloads import resolve
 from traceprop.runtime.taken import only_taken
 
@@ -59,39 +62,104 @@ class Code:
 
 
 @dataclass
-class _Writer:
+class Writer:
+    """Writes ops as lines of Python: `names` of values, `sizes` by symbol, and what the lines call in `scope`."""
+
     names: dict[Value, str] = field(default_factory=dict)
     scope: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     op_of_line: dict[int, Op] = field(default_factory=dict)
     sizes: dict[str, str] = field(default_factory=dict)
-    depth: int = 1
+    depth: int = 0
     letter: str = "v"
     numbers: Counter[str] = field(default_factory=Counter)
     choices: dict[tuple[Any, ...], str] = field(default_factory=dict)
     taken: set[Value] = field(default_factory=set)
+    segments: list[tuple[str, Writer]] = field(default_factory=list)
 
     def add(self, text: str, op: Op | None = None) -> None:
+        """One line, and the op that it computes."""
         self.lines.append("    " * self.depth + text)
         if op is not None:
-            self.op_of_line[len(self.lines) + 1] = op
+            self.op_of_line[len(self.lines)] = op
 
-    def ops(self, program: Program) -> None:
-        """Every op is one line, behind the functions of its bodies; a value is dropped on the line behind its last use."""
+    def ops(self, program: Program, lasting: Container[Value] = (), named: Mapping[Value, str] | None = None) -> None:
+        """Every op is one line, behind the functions of its bodies; a value is dropped on the line behind its last use.
+
+        `lasting`: parameters that somebody needs behind these ops; `named`: what is to have which name.
+        """
         last = _last_uses(program)
         self.taken |= only_taken(program)
+        calls: dict[tuple[Any, ...], list[Op]] = {}
         for op in program.ops:
+            if op.definition is call:
+                calls.setdefault((op.regions, op.operands), []).append(op)
+        for op in program.ops:
+            if op.definition is call:
+                together = calls.pop((op.regions, op.operands), [])
+                self.call(together, [v for each in together for v in last.get(each, ())])
+                continue
             if op.definition is record:
                 self.add(f"captures[{op.attrs['slot']}] = {self.names[op.operands[0]]}", op)
             else:
-                self.op(op)
-            dropped = [self.names[v] for v in last.get(op, ()) if v.op is None or v.op.definition is not constant]
-            if dropped:
-                self.add("del " + ", ".join(dropped))
+                self.op(op, (named or {}).get(op.result))
+            self.drop(value for value in last.get(op, ()) if value not in lasting)
 
-    def op(self, op: Op) -> None:
+    def drop(self, values: Iterable[Value]) -> None:
+        """Lets go of values; numbers in the text have no name to let go of."""
+        names = [self.names[v] for v in values if v.op is None or v.op.definition is not constant]
+        if names:
+            self.add("del " + ", ".join(names))
+
+    def call(self, ops: Sequence[Op], spent: Sequence[Value]) -> None:
+        """The results of one segment: op by op where it is small, in blocks where it is large and lies as blocks need it."""
+        if not ops:
+            return None
+        body, operands = ops[0].regions[0], ops[0].operands
+        plan = Plan.of(body)
+        for op in ops:
+            self.names[op.result] = self.fresh(self.letter)
+        named = {body.returns[op.attrs.get("result", 0)]: self.names[op.result] for op in ops}
+        lasting = [param for param, value in zip(body.params, operands, strict=True) if value not in spent]
+        cells = product(plan.widest.type.dims)
+        self.names.update({param: self.names[value] for param, value in zip(body.params, operands, strict=True)})
+        if isinstance(cells, int) and cells < blocks.LARGE:
+            return self.ops(body, lasting, named)
+        whole = [self.names[value] for value in operands if is_rowed(value, plan.rows)]
+        self.scope["row_major"] = blocks.row_major
+        self.add(f"if {cells} < {blocks.LARGE} or not row_major({', '.join(whole)}):")
+        self.depth += 1
+        self.ops(body, lasting, named)
+        self.depth -= 1
+        self.add("else:")
+        self.depth += 1
+        results = "".join(f"{named[value]}, " for value in body.returns)
+        self.add(
+            f"{results}= {self.segment(plan)}({', '.join([self.names[v] for v in operands] + sizes_of(plan))})", ops[0]
+        )
+        self.drop(spent)
+        self.depth -= 1
+        return None
+
+    def segment(self, plan: Plan) -> str:
+        """The function that computes a segment in blocks, written beside the one at hand; its name."""
+        name = f"segment_{len(self.segments)}"
+        inside = Writer(scope=self.scope, letter="w")
+        self.segments.append((name, inside))
+        parameters = sizes_of(plan)
+        for k, param in enumerate(plan.body.params):
+            given = self.names[param]
+            inside.names[param] = given if _is_free(given, parameters) else f"p{k}"
+            parameters.insert(k, inside.names[param])
+        inside.add(f"def {name}({', '.join(parameters)}):")
+        inside.depth = 1
+        write_blocked(plan, inside)
+        return name
+
+    def op(self, op: Op, name: str | None = None) -> None:
+        """One op as one line, under a name that is given or a fresh one."""
         emit = _EMIT[op.definition] if op.native is None else _native
-        name = self.fresh(self.letter)
+        name = name or self.fresh(self.letter)
         text = emit(op, [self.names[value] for value in op.operands], self)
         if op.definition is constant and not isinstance(op.attrs["value"], np.ndarray):
             self.names[op.result] = text
@@ -140,14 +208,16 @@ class _Writer:
 
 
 def generate(program: Program) -> Code:
-    """The code of a program. Every op is one line; a value is dropped on the line behind its last use."""
-    writer = _Writer()
-    parameters = []
+    """The code of a program: its function, and behind it those of its segments. Every op is one line."""
+    writer = Writer(depth=0)
+    parameters: list[str] = []
     for k, param in enumerate(program.params):
-        name = param.name if param.name.isidentifier() and not keyword.iskeyword(param.name) else f"p{k}"
-        name = name if name not in parameters and not name.startswith("_") else f"p{k}_{name}"
+        name = param.name if _is_free(param.name, parameters) else f"p{k}"
         writer.names[param] = name
         parameters.append(name)
+    own = program.name if program.name.isidentifier() and not keyword.iskeyword(program.name) else "program"
+    writer.add(f"def {own}(captures, {', '.join(parameters)}):")
+    writer.depth = 1
     for param in program.params:
         if param.rank:
             writer.bind_sizes(param, writer.names[param])
@@ -155,8 +225,24 @@ def generate(program: Program) -> Code:
     sizes = ", ".join(f"{name!r}: {name}" for name in writer.sizes)
     returned = "".join(f"{writer.names[value]}, " for value in program.returns)
     writer.add(f"return ({returned}), {{{sizes}}}")
-    head = f"def {program.name if program.name.isidentifier() else 'program'}(captures, {', '.join(parameters)}):"
-    return Code("\n".join([head, *writer.lines, ""]), writer.scope, writer.op_of_line)
+    code = Code("\n".join([*writer.lines, ""]), writer.scope, writer.op_of_line)
+    for _, beside in writer.segments:
+        above = code.source.count("\n") + 1
+        code.source += "\n".join(["", *beside.lines, ""])
+        code.op_of_line |= {above + line: op for line, op in beside.op_of_line.items()}
+    return code
+
+
+_OURS = re.compile(
+    r"captures|[ij]|first|last|[vwtx]\d+|p\d+.*|body\d+.*|chosen\d+|(x_|room|rows_|sweep_|segment_|numpy_|table_).*"
+)
+
+
+def _is_free(name: str, taken: Container[str]) -> bool:
+    """Whether the code can give a parameter this name: it is one to Python, and the code has no use of its own for it."""
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_") or name in taken:
+        return False
+    return _OURS.fullmatch(name) is None and name not in blocks.PAYLOADS
 
 
 def _last_uses(program: Program) -> dict[Op, list[Value]]:
@@ -174,7 +260,7 @@ def _last_uses(program: Program) -> dict[Op, list[Value]]:
 
 # -- one rule per structural op -----------------------------------------------------------------------------------------
 
-Emit = Callable[[Op, list[str], _Writer], str]
+Emit = Callable[[Op, list[str], Writer], str]
 
 
 def _options(op: Op, *structural: str) -> str:
@@ -187,7 +273,7 @@ def _options(op: Op, *structural: str) -> str:
     return "".join(f", {part}" for part in parts)
 
 
-def _constant(op: Op, operands: list[str], writer: _Writer) -> str:
+def _constant(op: Op, operands: list[str], writer: Writer) -> str:
     value = op.attrs["value"]
     if (
         isinstance(value, np.ndarray)
@@ -201,12 +287,8 @@ def _constant(op: Op, operands: list[str], writer: _Writer) -> str:
     return f"({value!r})" if not isinstance(value, str) and value is not None and value < 0 else repr(value)
 
 
-def _elementwise(op: Op, operands: list[str], writer: _Writer) -> str:
+def _elementwise(op: Op, operands: list[str], writer: Writer) -> str:
     assert op.payload
-    if op.payload == FUSED:
-        name = f"fused_{len(writer.scope)}"
-        writer.scope[name] = Fused([(resolve(step), tuple(places)) for step, *places in op.attrs["steps"]])
-        return f"{name}({', '.join(operands)})"
     family = f", {op.attrs['family']!r}" if "family" in op.attrs else ""
     return f"{writer.function(op.payload)}({', '.join(operands)}{family}{_options(op, 'control', 'spread', 'family')})"
 
@@ -217,16 +299,29 @@ def _axis(axes: tuple[int, ...], rank: int) -> str:
     return str(axes[0]) if len(axes) == 1 else str(tuple(axes))
 
 
-def _reduce(op: Op, operands: list[str], writer: _Writer) -> str:
+def _reduce(op: Op, operands: list[str], writer: Writer) -> str:
     assert op.payload
-    name = writer.function(op.payload)
+    (x,), axes = op.operands, op.attrs["axes"]
     if op.payload.startswith("table."):
-        return f"{name}({operands[0]})"
-    axis = _axis(op.attrs["axes"], op.operands[0].rank)
-    return f"{name}({operands[0]}, axis={axis}{_options(op, 'axes', 'size')})"
+        return f"{writer.function(op.payload)}({operands[0]})"
+    axis = _axis(axes, x.rank)
+    options = f"({operands[0]}, axis={axis}{_options(op, 'axes', 'size')})"
+    if op.payload not in FOLDS or not set(op.attrs) <= {"axes", "keepdims"} or _dtype(x) not in _FOLDED:
+        return writer.function(op.payload) + options
+    folded = f"{writer.function(f'numpy.{FOLDS[op.payload]}.reduce')}{options}"  # what np.sum and the like come to
+    if op.payload != "numpy.mean":
+        return folded
+    count = product(x.type.dims[k] for k in axes)
+    if _dtype(x) == "f64":
+        return f"{folded} / {count if isinstance(count, int) else f'({count})'}"
+    writer.scope["averaged"] = blocks.averaged
+    return f"averaged({folded}, {count})"
 
 
-def _scan(op: Op, operands: list[str], writer: _Writer) -> str:
+_FOLDED = {"f32", "f64"}
+
+
+def _scan(op: Op, operands: list[str], writer: Writer) -> str:
     assert op.payload
     return f"{writer.function(op.payload)}({operands[0]}, axis={op.attrs['axis']}{_options(op, 'axis')})"
 
@@ -235,7 +330,7 @@ def _shape(dims: tuple[Dim, ...]) -> str:
     return "(" + "".join(f"{dim}, " for dim in dims) + ")"
 
 
-def _slice(op: Op, operands: list[str], writer: _Writer) -> str:
+def _slice(op: Op, operands: list[str], writer: Writer) -> str:
     operand = op.operands[0].type
     if isinstance(operand, TableType):
         if "column" in op.attrs:
@@ -259,7 +354,7 @@ def _item(item: Any) -> str:
     return f"{start}:{stop}" + (f":{step}" if step else "")
 
 
-def _gather(op: Op, operands: list[str], writer: _Writer) -> str:
+def _gather(op: Op, operands: list[str], writer: Writer) -> str:
     if isinstance(op.operands[0].type, TableType):
         return f"{writer.function('table.take')}({operands[0]}, {operands[1]})"
     if op.attrs.get("along"):
@@ -268,7 +363,7 @@ def _gather(op: Op, operands: list[str], writer: _Writer) -> str:
     return f"{operands[0]}[{':, ' * op.attrs['axis']}{operands[1]}]"
 
 
-def _concat(op: Op, operands: list[str], writer: _Writer) -> str:
+def _concat(op: Op, operands: list[str], writer: Writer) -> str:
     parts = f"({', '.join(operands)},)"
     if isinstance(op.result.type, TableType):
         if op.attrs["axis"] == 0:
@@ -278,7 +373,7 @@ def _concat(op: Op, operands: list[str], writer: _Writer) -> str:
     return f"numpy_concatenate({parts}, axis={op.attrs['axis']})"
 
 
-def _sort(op: Op, operands: list[str], writer: _Writer) -> str:
+def _sort(op: Op, operands: list[str], writer: Writer) -> str:
     if op.payload == "table.argsort":
         name = "table.taken_argsort" if op.result in writer.taken else op.payload
         return f"{writer.function(name)}(({', '.join(operands)},){_options(op, 'axis')})"
@@ -286,30 +381,30 @@ def _sort(op: Op, operands: list[str], writer: _Writer) -> str:
     return f"numpy_argsort({operands[0]}, axis={op.attrs['axis']}, kind={op.attrs.get('kind', 'stable')!r})"
 
 
-def _filter(op: Op, operands: list[str], writer: _Writer) -> str:
+def _filter(op: Op, operands: list[str], writer: Writer) -> str:
     if op.result in writer.taken:
         return f"{writer.function('table.taken_filter')}({operands[0]})"
     writer.scope["numpy_flatnonzero"] = np.flatnonzero
     return f"numpy_flatnonzero({operands[0]})"
 
 
-def _contract(op: Op, operands: list[str], writer: _Writer) -> str:
+def _contract(op: Op, operands: list[str], writer: Writer) -> str:
     assert op.payload
     spec = f"{op.attrs['spec']!r}, " if op.payload == "numpy.einsum" else ""
     return f"{writer.function(op.payload)}({spec}{', '.join(operands)})"
 
 
-def _broadcast(op: Op, operands: list[str], writer: _Writer) -> str:
+def _broadcast(op: Op, operands: list[str], writer: Writer) -> str:
     writer.scope["numpy_broadcast_to"] = np.broadcast_to
     return f"numpy_broadcast_to({operands[0]}, {_shape(op.attrs['shape'])})"
 
 
-def _iota(op: Op, operands: list[str], writer: _Writer) -> str:
+def _iota(op: Op, operands: list[str], writer: Writer) -> str:
     writer.scope["numpy_arange"] = np.arange
     return f"numpy_arange({op.attrs['size']})"
 
 
-def _segment(op: Op, operands: list[str], writer: _Writer) -> str:
+def _segment(op: Op, operands: list[str], writer: Writer) -> str:
     assert op.payload
     return f"{writer.function(op.payload)}({', '.join(operands)}, {op.attrs['groups']})"
 
@@ -317,21 +412,21 @@ def _segment(op: Op, operands: list[str], writer: _Writer) -> str:
 def _of_table(name: str) -> Emit:
     """The table engine's function of that name, with the attributes that are no size of the result."""
 
-    def emit(op: Op, operands: list[str], writer: _Writer) -> str:
+    def emit(op: Op, operands: list[str], writer: Writer) -> str:
         how = f"taken_{name}" if op.result in writer.taken else name
         return f"{writer.function(f'table.{how}')}({', '.join(operands)}{_options(op, 'size', 'groups')})"
 
     return emit
 
 
-def _native(op: Op, operands: list[str], writer: _Writer) -> str:
+def _native(op: Op, operands: list[str], writer: Writer) -> str:
     """The framework's own call, under the payload's name and a number of its own."""
     name = f"{re.sub(r'[^a-z0-9]+', '_', (op.payload or op.definition.name).lower())}_{len(writer.scope)}"
     writer.scope[name] = op.native
     return f"{name}({', '.join([*operands, *getattr(op.native, 'sizes', ())])})"
 
 
-def _branch(op: Op, operands: list[str], writer: _Writer) -> str:
+def _branch(op: Op, operands: list[str], writer: Writer) -> str:
     """The body that is chosen, called; the results of one branch share the call."""
     key = (op.regions, *operands)
     if key not in writer.choices:
@@ -345,7 +440,7 @@ def _branch(op: Op, operands: list[str], writer: _Writer) -> str:
     return f"{writer.choices[key]}[{op.attrs['result']}]"
 
 
-def _no_rule(op: Op, operands: list[str], writer: _Writer) -> str:
+def _no_rule(op: Op, operands: list[str], writer: Writer) -> str:
     raise ExecutionError(f"{op.label} at {op.location or 'an unknown line'} has no way to run")
 
 

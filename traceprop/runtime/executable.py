@@ -15,7 +15,7 @@ from traceprop.ir import Op, Program, Value
 from traceprop.ir.executor import Outcome
 from traceprop.ir.opset import record as record_op
 from traceprop.passes.optimize.instrument import captured_values
-from traceprop.passes.pipeline import Pipeline, default_pipeline
+from traceprop.passes.pipeline import FOR_ARRAYS, Pipeline, default_pipeline
 from traceprop.runtime.captures import WAITING, Captures
 from traceprop.runtime.codegen import generate
 from traceprop.runtime.worlds import entered
@@ -41,7 +41,12 @@ class Executable:
         self.traced = program
         self.records = record
         self.pipeline: Pipeline = default_pipeline(record, passes, coarse)
-        self.program = self.pipeline(program)
+        passed = self.pipeline(program)
+        self._executed = sum(not op.definition.effect for op in passed.ops)
+        if passes is None and world == "numpy":
+            self.pipeline = Pipeline((*self.pipeline.passes, *FOR_ARRAYS))
+            passed = Pipeline(FOR_ARRAYS)(passed)
+        self.program = passed
         self._kept: list[Value] = captured_values(program) if record else []
         code = generate(self.program)
         self.code = code.source
@@ -50,7 +55,6 @@ class Executable:
         records = [op for op in self.program.ops if op.definition is record_op]
         self._records = len(records)
         self._hints = {self._kept[op.attrs["slot"]]: op.attrs["holds"] for op in records if "holds" in op.attrs}
-        self._executed = sum(not op.definition.effect for op in self.program.ops)
         linecache.cache[self._file] = (len(self.code), None, self.code.splitlines(True), self._file)
         weakref.finalize(self, linecache.cache.pop, self._file, None)
         scope = {**code.scope, "__name__": "traceprop.generated"}  # no frame of the user's: warnings look past it

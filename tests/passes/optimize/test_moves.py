@@ -1,4 +1,4 @@
-"""fuse, push_filters, compose_maps and coarsen: golden texts, and random programs that stay what they are."""
+"""push_filters, compose_maps and coarsen: golden texts, and random programs that stay what they are."""
 
 from __future__ import annotations
 
@@ -28,25 +28,6 @@ from traceprop.runtime.executable import Executable
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:.*has no lineage rule")
 PASSES = (Fold(), CSE(), DCE(), Fuse(), ComposeMaps(), PushFilters())
-
-
-def test_fuse(golden):
-    program = parse("""
-        func @scale(%x: f64[N,3], %low: f64[3]) -> (f64[N,3], f64[3]) {
-          %0: f64[3] = reduce[numpy.mean](%x) {axes=(0,)}
-          %1: f64[N,3] = elementwise[numpy.subtract](%x, %0)
-          %2: f64[3] = reduce[numpy.std](%x) {axes=(0,)}
-          %3: f64[3] = elementwise[numpy.add](%2, %low)
-          %4: f64[N,3] = elementwise[numpy.divide](%1, %3)
-          %5: f64[N,3] = elementwise[numpy.multiply](%4, %4)
-          %6: f64[N,3] = elementwise[numpy.tanh](%5)
-          return %6, %0
-        }""")
-    text = before_and_after(program, Fuse())
-    assert text == golden
-    fused = Fuse()(program)
-    assert parse(str(fused)) == fused
-    assert Fuse()(fused) is fused
 
 
 def test_push_filters(golden):
@@ -170,23 +151,6 @@ def test_a_coarser_run_keeps_fewer_arrays():
     assert kept[1] < kept[0]
 
 
-def test_blocks_are_the_whole():
-    """Large arrays go through a fused chain in blocks; in Fortran's order, or mixed, at once."""
-    rng = np.random.default_rng(0)
-    chain = tp.trace(passes=(Fuse(),))(lambda x, y: np.tanh((x - y) / (y + 2.0)) * 3 + np.abs(x))
-    assert "fused" in chain.compile(rng.normal(size=(4, 5)), rng.random(5)).code
-    for x in (
-        rng.normal(size=(70_001, 5)),
-        np.asfortranarray(rng.normal(size=(70_001, 5))),
-        rng.normal(size=(200_000,)),
-    ):
-        y = rng.random(5) if x.ndim == 2 else rng.random(200_000)
-        want = np.tanh((x - y) / (y + 2.0)) * 3 + np.abs(x)
-        got = chain(x, y).compute()
-        same(got, want)
-        assert chain(x, y).concrete().flags.f_contiguous == want.flags.f_contiguous
-
-
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_sums_of_chosen_rows_are_rounded_alike(order):
     """The layout of what is gathered decides in which order NumPy sums it."""
@@ -201,10 +165,3 @@ def test_sums_of_chosen_rows_are_rounded_alike(order):
     for got, want in zip(tp.trace(chosen)(x), chosen(x), strict=True):
         same(got.compute(), np.asarray(want))
     assert tp.trace(chosen)(x)[0].concrete().flags.f_contiguous == chosen(x)[0].flags.f_contiguous
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int64, bool])
-def test_fused_dtypes(dtype):
-    x = np.arange(200_000).reshape(-1, 4).astype(dtype)
-    chain = tp.trace(passes=(Fuse(),))(lambda x: (x + 1) * 2.5 - x)
-    same(chain(x).compute(), (x + 1) * 2.5 - x)

@@ -118,5 +118,5 @@ def test_fuse_runs_in_bodies():
     x = np.linspace(0, 1, 12).reshape(4, 3)
     traced = tp.trace(function, passes=(Fuse(), DCE()))
     (branch,) = (op for op in traced.ir(x, stage="optimized") if op.regions)
-    assert [op.payload for op in branch.regions[1] if op.definition.name == "elementwise"] == ["fused"]
+    assert [op.definition.name for op in branch.regions[1]].count("call") == 1
     np.testing.assert_array_equal(traced(x), function(x))
