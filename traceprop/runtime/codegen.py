@@ -440,6 +440,13 @@ def _branch(op: Op, operands: list[str], writer: Writer) -> str:
     return f"{writer.choices[key]}[{op.attrs['result']}]"
 
 
+def _opaque(op: Op, operands: list[str], writer: Writer) -> str:
+    """One of our own functions over parts of the rows; of what else is opaque, only the library's own call is known."""
+    if not (op.payload or "").startswith("partial."):
+        return _no_rule(op, operands, writer)
+    return f"{writer.function(op.payload or '')}({', '.join(operands)})"
+
+
 def _no_rule(op: Op, operands: list[str], writer: Writer) -> str:
     raise ExecutionError(f"{op.label} at {op.location or 'an unknown line'} has no way to run")
 
@@ -473,5 +480,6 @@ _EMIT: dict[OpDef, Emit] = _Table(
         pad: _of_table("pad"),
         random: _of_table("sample"),
         branch: _branch,
+        opaque: _opaque,
     }
 )

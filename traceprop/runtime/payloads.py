@@ -37,6 +37,11 @@ def resolve(payload: str) -> Callable[..., Any]:
         return astype
     if payload in TABLES:
         return TABLES[payload]
+    if payload.startswith("partial."):
+        from traceprop.runtime.partials import PAYLOADS as PARTIALS  # which themselves run programs
+
+        if payload.removeprefix("partial.") in PARTIALS:
+            return PARTIALS[payload.removeprefix("partial.")]
     if payload in NUMPY:
         return operator.attrgetter(payload.removeprefix("numpy."))(np)
     match = _UFUNC.fullmatch(payload)
