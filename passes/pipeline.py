@@ -19,10 +19,6 @@ from traceprop.passes.optimize.push_filters import PushFilters
 from traceprop.passes.optimize.spell_out import SpellOut
 from traceprop.passes.rewrite import AbstractPass
 
-COARSE = ("batch", "epoch")
-"""The granularities at which a run keeps only what cannot be made of the rest."""
-
-
 FOR_ARRAYS = (SpellOut(), CSE(), Fuse())
 """What makes a program over arrays ready for the back ends, where nobody has said which passes are to run."""
 
@@ -62,11 +58,11 @@ class Pipeline:
         return stages
 
 
-def default_pipeline(record: bool, passes: Sequence[AbstractPass] | None = None, coarse: bool = False) -> Pipeline:
+def default_pipeline(record: bool, passes: Sequence[AbstractPass] | None = None, level: str = "op") -> Pipeline:
     """What a program goes through before it runs: captures first, so that no later pass can lose one.
 
-    `coarse`: only what cannot be made of other captures is kept, as at granularity "batch" and "epoch".
+    `level`: the granularity that says which, "op", "batch" or "epoch"; without `record` there are none.
     """
     chosen = tuple(passes) if passes is not None else (Fold(), CSE(), PushFilters(), ComposeMaps(), DCE())
-    kept = (Instrument(), Coarsen(), Compress()) if coarse else (Instrument(), Compress())
+    kept: tuple[AbstractPass, ...] = (Instrument() if level == "op" else Coarsen(level), Compress())
     return Pipeline((*kept, *chosen) if record else chosen)

@@ -226,8 +226,8 @@ def trace(
     `TraceError` that names the line and the way out.
 
     `granularity`: `"op"`, `"batch"` or `"epoch"`; `None` is the default in force (`tp.set_granularity`). "op" records
-    every index array that the data decided, the others only those that do not follow from others; questions have the same
-    answers under all three. `passes`: instead of the default ones.
+    every index array that the data decided; the others one composed array for a chain of them, which answers what rows of
+    results come from, and a question that needs more is a `NotKeptError`. `passes`: instead of the default ones.
     A function that names jax or torch, or is given their arrays, is traced by that library and computes with it.
     `backend`: `"auto"` and `"numpy"` are NumPy and polars; other backends and executors are not in this version.
     """

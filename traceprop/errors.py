@@ -68,6 +68,10 @@ class LineageError(TracepropError, LookupError):
     """A lineage question that has no answer: an unknown source, rows out of range, a capture that was not recorded."""
 
 
+class NotKeptError(LineageError):
+    """A lineage question that needs positions which the run, by its granularity, did not keep; names it and the way out."""
+
+
 class StoreError(TracepropError, RuntimeError):
     """A store that cannot do what is asked: no such run, a full disk, a lost connection, a file of something else."""
 

@@ -2,90 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
-from traceprop.ir.graph import Op, Param, Program, Value
-from traceprop.ir.opset import concat, constant, gather, iota, record, reshape, slice, transpose
-from traceprop.ir.types import ArrayType
+from traceprop.ir.graph import Op, Program, Value
+from traceprop.ir.opset import record
+from traceprop.passes.optimize.asked import asked
 from traceprop.passes.rewrite import AbstractPass
 
-_MOVES = (concat, gather, reshape, slice, transpose)
 
-
+@dataclass(frozen=True)
 class Coarsen(AbstractPass):
-    """record(slice(%pairs)) {slot=1}, where %pairs is recorded  =>  nothing
+    """%1 = gather(%x, %i); %2 = gather(%1, %j)  =>  %c = gather(%i, %j); record(%c) {slot=0}
 
-    At granularity "batch" and "epoch" a run keeps what the data decided, once: positions that are other recorded positions,
-    moved (a column of a join's pairs, the composition of two gathers, an end of a permutation), are not kept, and nor are
-    parameters and constants, which the caller and the program have. A question that needs them moves them again. Values
-    and index maps stay, and so does every answer.
+    Takes the place of `instrument` at granularity "batch" and "epoch". A run keeps one array of positions for a chain of
+    gathers, the composed one, where nothing but the rows at its end is asked about (`asked.py` says what questions go
+    through then): at "epoch" along the whole way from sources to results, at "batch" as far as rows are chosen batch by
+    batch, by filters. Positions that are other recorded positions, moved (a column of a join's pairs, an end of a
+    permutation), are not kept, and nor are parameters and constants, which the caller and the program have. What is
+    computed stays, and `record`s have no result: values and index maps stay.
     """
 
+    level: str = "epoch"
     name: ClassVar[str] = "coarsen"
 
     def __call__(self, program: Program) -> Program:
-        recorded = {op.operands[0] for op in program.ops if op.definition is record}
-        derived = {value for value in recorded if derives(value, recorded)}
-        if not derived:
+        found = asked(program, self.level)
+        slots = {value: slot for slot, value in enumerate(found.recorded)}
+        if not slots:
             return program
-        return program.with_ops(
-            op for op in program.ops if op.definition is not record or op.operands[0] not in derived
-        )
+        waiting = list(found.composed)
+        defined: set[Value] = set()
+        ops: list[Op] = []
 
+        def define(value: Value, at: Op | None) -> None:
+            defined.add(value)
+            if value in slots:
+                ops.append(Op(record, [value], {"slot": slots[value]}, location=None if at is None else at.location))
+            for op in [op for op in waiting if defined.issuperset(op.operands)]:
+                if op in waiting:
+                    waiting.remove(op)
+                    ops.append(op)
+                    define(op.result, op)
 
-def derives(value: Value, recorded: set[Value]) -> bool:
-    """Whether a value is made of other recorded ones, of parameters and of constants by moves alone."""
-    if isinstance(value, Param):
-        return True
-    op = value.op
-    return op is not None and not _decides(op) and all(_known(operand, recorded) for operand in op.operands)
-
-
-def _known(value: Value, recorded: set[Value]) -> bool:
-    op = value.op
-    if isinstance(value, Param) or value in recorded:
-        return isinstance(value.type, ArrayType)
-    return op is not None and not _decides(op) and all(_known(operand, recorded) for operand in op.operands)
-
-
-def _decides(op: Op) -> bool:
-    """Whether an op does more than to move integers, or is not ours to run again."""
-    if op.native is not None or op.definition is iota or op.definition is constant:
-        return op.native is not None
-    return (
-        op.definition not in _MOVES or not isinstance(op.result.type, ArrayType) or op.result.type.dtype[0] not in "iu"
-    )
-
-
-def derivation(value: Value, recorded: set[Value]) -> tuple[list[Value], Program]:
-    """The recorded values that one is made of, and the program that makes it of them; parameters stand for both."""
-    leaves: dict[Value, Param] = {}
-    made: dict[Value, Value] = {}
-    kept: list[Op] = []
-    stop = recorded - {value}
-    for op in _behind(value, stop):
-        for operand in op.operands:
-            if operand.op is None or operand in stop:
-                leaves.setdefault(operand, Param(f"kept_{len(leaves)}", operand.type))
-        operands = [leaves.get(operand) or made.get(operand, operand) for operand in op.operands]
-        again = op.with_operands(operands) if operands else op
-        made[op.result] = again.result
-        kept.append(again)
-    return list(leaves), Program("kept", tuple(leaves.values()), tuple(kept), (made[value],))
-
-
-def _behind(value: Value, stop: set[Value]) -> list[Op]:
-    """The ops between recorded values and one that is not, operands first."""
-    order: list[Op] = []
-    seen: set[Value] = set()
-
-    def visit(value: Value) -> None:
-        if value in seen or value in stop or value.op is None:
-            return
-        seen.add(value)
-        for operand in value.op.operands:
-            visit(operand)
-        order.append(value.op)
-
-    visit(value)
-    return order
+        for param in program.params:
+            define(param, None)
+        for op in (op for op in program.ops if op.definition is not record):
+            ops.append(op)
+            define(op.result, op)
+        return program.with_ops(ops)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from traceprop.ir.graph import Op, Program, Value
-from traceprop.ir.opset import distinct, filter, group, iota, join, match, random, record, slice, sort
+from traceprop.ir.opset import distinct, filter, gather, group, iota, join, match, random, record, slice, sort
 from traceprop.passes.rewrite import AbstractPass
 
 
@@ -39,6 +39,8 @@ def holds(value: Value) -> str | None:
         return None
     if column_of(value) is not None:
         return "column"
+    if op.definition is gather:  # composed positions: some of those that ascend, in their order
+        return "ascending" if {holds(v) for v in op.operands} == {"ascending"} else None
     return _pairs(op) if op.definition is join else _HOLDS.get(op.definition)
 
 

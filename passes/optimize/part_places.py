@@ -192,7 +192,7 @@ class Places:
         operand, index = op.operands
         rows, places = self.parts.get(operand), self.parts.get(index)
         if rows is not None and rows.points:
-            return False
+            return self._composed(op, rows, places)
         if places is None or places.points == (None,) or not places.points:
             if places is not None and rows is not None and self._takes_rows(op, rows.axis):
                 self._gathered(operand)  # looked up anywhere: a table of words, or the other side of a join
@@ -204,6 +204,14 @@ class Places:
             return False
         again, level = self._over(op)
         self.parts[op.result] = Part(again.result, rows.axis, places.space, level)
+        return True
+
+    def _composed(self, op: Op, rows: Part, places: Part | None) -> bool:
+        """Positions among positions: they point to where those point that they pick."""
+        if places is None or places.points != (rows.space,) or not self._takes_rows(op, rows.axis) or rows.axis:
+            return False
+        again, level = self._over(op)
+        self.parts[op.result] = Part(again.result, 0, places.space, level, rows.points)
         return True
 
     @staticmethod

@@ -7,11 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from traceprop.errors import TraceError
 from traceprop.ir.expr import Expr, symbol, symbols_of
 from traceprop.ir.graph import Op, Param, Program, Value
-from traceprop.ir.opset import constant, iota, record
-from traceprop.passes.optimize.coarsen import Coarsen
+from traceprop.ir.opset import constant, iota
+from traceprop.passes.optimize.asked import Asked, asked
 from traceprop.passes.optimize.dce import DCE
 from traceprop.passes.optimize.free_rows import FreeRows
-from traceprop.passes.optimize.instrument import Instrument
 from traceprop.passes.optimize.part_places import Full, NeedsAll, Places
 from traceprop.passes.optimize.part_plan import Kept, Part, Plan, Space, Stage, Statistic
 from traceprop.passes.rewrite import over
@@ -19,7 +18,7 @@ from traceprop.passes.rewrite import over
 __all__ = ["Kept", "Part", "Plan", "Space", "Stage", "Statistic", "partition"]
 
 
-def partition(program: Program, params: Collection[str], coarse: bool = False) -> Plan:
+def partition(program: Program, params: Collection[str], level: str = "op") -> Plan:
     """The plan for a program of whose parameters some (`params`) have rows that come in parts.
 
     What row `i` of a result takes from row `i` of its operands, and from values that are known by then, is done part by part.
@@ -32,9 +31,12 @@ def partition(program: Program, params: Collection[str], coarse: bool = False) -
     of the whole run once they are moved by the rows of earlier parts (`Part.points`).
     Raises `TraceError` for a program in which the number of rows is written, and for one that counts rows of no source.
     """
-    program = DCE()(program)
-    freed = _freed(program, params)
-    same = dict(zip(program.values, freed.values, strict=True))
+    given, program = program, DCE()(program)
+    found = asked(program if level == "op" else given, level)
+    program.memo.setdefault("asked", {}).setdefault(level, found)  # the composed positions are the same for both
+    whole_program = _with_composed(program, found)
+    freed = _freed(whole_program, params)
+    same = dict(zip(whole_program.values, freed.values, strict=True))
     whole: set[Op] = set()
     while True:
         places = Places(freed, params, whole)
@@ -45,7 +47,7 @@ def partition(program: Program, params: Collection[str], coarse: bool = False) -
                 raise AssertionError(f"{refused.op} has no place") from None
             whole.add(refused.op)
             continue
-        return _Cutter(places, program, same, coarse).plan()
+        return _Cutter(places, program, same, found.recorded).plan()
 
 
 def _freed(program: Program, params: Collection[str]) -> Program:
@@ -58,14 +60,18 @@ def _freed(program: Program, params: Collection[str]) -> Program:
 class _Cutter:
     """Cuts what was placed into programs."""
 
-    def __init__(self, places: Places, program: Program, same: Mapping[Value, Value], coarse: bool) -> None:
+    def __init__(
+        self, places: Places, program: Program, same: Mapping[Value, Value], recorded: Sequence[Value]
+    ) -> None:
         self.places = places
         self.program = program
         self.same = same
         self.full_of = {full.held: full for full in places.full.values()}
         self.full_of |= {found: Full(found, level + 1) for found, (_, level) in places.statistics.items()}
         self.returns = tuple(self._kept(value) for value in program.returns)
-        self.captures = tuple(self._kept(value) for value in _recorded(program, coarse))
+        # Constants the program has, and what nothing needs any more is not asked about.
+        held = [v for v in recorded if v in same and (v.op is None or v.op.definition is not constant)]
+        self.captures = tuple(self._kept(value) for value in held)
 
     def _kept(self, value: Value) -> Kept:
         here = self.same[value]
@@ -241,9 +247,11 @@ def _named(op: Op) -> set[str]:
     return names | {name for name in getattr(op.native, "sizes", ()) if isinstance(name, str)}
 
 
-def _recorded(program: Program, coarse: bool) -> list[Value]:
-    """What a run of the whole program would record; constants, which the program has, are left out."""
-    told = Instrument()(program)
-    told = Coarsen()(told) if coarse else told
-    values = [op.operands[0] for op in told.ops if op.definition is record]
-    return [value for value in dict.fromkeys(values) if value.op is None or value.op.definition is not constant]
+def _with_composed(program: Program, found: Asked) -> Program:
+    """The program with the positions that are composed for questions, of what is left in it."""
+    values, ops = set(program.values), list(program.ops)
+    for op in found.composed:
+        if values.issuperset(op.operands):
+            values.add(op.result)
+            ops.append(op)
+    return program.with_ops(ops)

@@ -10,7 +10,7 @@ from traceprop.ir import Op, Value
 from traceprop.ir.dump import map_text, value_names
 from traceprop.ir.opset import constant, distinct, filter, group, join, match, random, record, sort
 from traceprop.lineage.reads import Scope
-from traceprop.lineage.walk import needed, scope_of
+from traceprop.lineage.walk import asked_of, needed, scope_of
 from traceprop.passes.encodings import AbstractPositions, Columns, bounds
 from traceprop.passes.optimize.compress import column_of
 from traceprop.passes.optimize.instrument import captured_values
@@ -36,7 +36,10 @@ def footprint(calls: Iterable[tuple[Call, Sequence[Value]]]) -> list[Kept]:
     for call, values in calls:
         ops = needed(call, values)
         names = dict(value_names(call.program))
-        kept = {value for value in captured_values(call.program) if value.op is None or value.op in set(ops)}
+        maps, of_these = asked_of(call), set(ops)
+        composed = {chain[-1]: value for value, chain in maps.chains.items() if value in maps.recorded}
+        single = set(captured_values(call.program)) - {part for chain in maps.chains.values() for part in chain}
+        kept = {value for value in single | set(maps.recorded) if value.op is None or value.op in of_these}
         looked = {place for op in ops for place in captured_values(call.program.with_ops([op]))}
         for param in call.program.params:
             if param in kept & looked:
@@ -49,6 +52,9 @@ def footprint(calls: Iterable[tuple[Call, Sequence[Value]]]) -> list[Kept]:
                 found.append(_captured(op, place, text, kept, scope_of(call)))
             elif op.definition is not constant:
                 found.append(Kept(op.label, place, text, "symbolic", 0.0))
+            if op.result in composed:
+                positions = scope_of(call).lookup(composed[op.result])
+                found.append(Kept(f"{op.label} and those before", place, positions.nbytes, named(positions), None))
     return found
 
 

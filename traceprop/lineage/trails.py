@@ -15,7 +15,7 @@ from traceprop.lineage.reads import Scope, backward, bounded
 from traceprop.lineage.region import Region, everything
 from traceprop.lineage.runs import Runs
 from traceprop.lineage.threads import Threads, distinct_pairs
-from traceprop.lineage.walk import carrier, scope_of
+from traceprop.lineage.walk import asked_of, carrier, scope_of
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.lazy import Lazy
@@ -64,8 +64,11 @@ def _followed(call: Call, value: Value, start: Strand | Threads) -> Iterator[tup
     """The pairs of a strand, or of threads, on axis 0 of a value."""
     scope = scope_of(call)
     empty = isinstance(start, Strand) and not start.cross
-    reached: dict[tuple[Value, int], list[Strand | Threads]] = {(value, 0): [] if empty else [start]}
-    for op in reversed(call.program.ops):
+    maps = asked_of(call)
+    reached: dict[tuple[Value, int], list[Strand | Threads]] = {
+        (maps.now.get(value, value), 0): [] if empty else [start]
+    }
+    for op in reversed(maps.program.ops):
         for axis in range(op.result.rank if not op.definition.effect else 0):
             strands = reached.pop((op.result, axis), [])
             for read in op.reads if strands else ():

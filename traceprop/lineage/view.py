@@ -19,7 +19,7 @@ from traceprop.lineage.footprint import Kept, footprint
 from traceprop.lineage.region import Region, rows_of
 from traceprop.lineage.runs import Runs
 from traceprop.lineage.trails import Trail, direct_pairs, distinct
-from traceprop.lineage.walk import AGGREGATE, Regions, State, limit_of, matches, needed, to_inputs, to_results
+from traceprop.lineage.walk import AGGREGATE, Regions, State, limit_of, matches, needed, settled, to_inputs, to_results
 from traceprop.sources import Location, Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.lazy import Lazy, is_lazy
@@ -185,8 +185,12 @@ class View:
 
         `i`: an int, a slice or an int array. `kind`: `"direct"` (the rows that these rows are), `"aggregate"` (through a
         reduction, a range or another axis), `"control"` (own mask, index, sort or group cells), `"order"` (other rows'
-        cells that decided positions), or `"any"`.
+        cells that decided positions), or `"any"`. Raises `NotKeptError` where the answer hangs on positions that the
+        granularity of the run did not keep.
         """
+        return settled(lambda: self._rows(i, kind), _alike)
+
+    def _rows(self, i: Any, kind: str) -> dict[str, np.ndarray]:
         limit = limit_of(kind)
         found: dict[str, Runs] = {}
         for value in self._values:
@@ -206,6 +210,9 @@ class View:
         `index`: what would pick the cells of the value, for example `(3, 0)` or `np.s_[:5, 2]`. A table's columns count as
         its second axis.
         """
+        return settled(lambda: self._cells(index, kind), _alike)
+
+    def _cells(self, index: Any, kind: str) -> dict[str, np.ndarray]:
         limit = limit_of(kind)
         found: dict[str, Region] = {}
         for value in self._values:
@@ -277,10 +284,13 @@ class View:
         chosen = source.rows_where(where) if where is not None else _positions(
             slice(None) if rows is None else rows, (source.n_rows,), source_id
         )  # fmt: skip
+        return settled(lambda: self._affected(source, chosen, kind), np.array_equal)
+
+    def _affected(self, source: Source, rows: np.ndarray, kind: str) -> np.ndarray:
         limit = limit_of(kind)
         found = Runs.range(0, 0)
         for value in self._values:
-            for state, region in _forward(value, source, chosen, limit).items():
+            for state, region in _forward(value, source, rows, limit).items():
                 if matches(state, kind):
                     found = found | (region.along(0) if region.shape else Runs.range(0, 1))
         return found.positions.astype(np.int64)
@@ -373,6 +383,11 @@ def _steps(value: Lazy, found: list[Step], seen: set[tuple[int, Value]]) -> None
 
 def _printed_values(program: Program) -> list[Value]:
     return [*program.params, *(op.result for op in program.ops if not op.definition.effect)]
+
+
+def _alike(left: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> bool:
+    """Whether two answers are the same."""
+    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
 
 
 def _add(found: dict[str, Runs], source_id: str, runs: Runs) -> None:

@@ -6,12 +6,13 @@ kinds. An op's read turns a state into the same or a weaker one, so along a path
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from traceprop.errors import LineageError
+from traceprop.errors import LineageError, NotKeptError
 from traceprop.ir import Expr, Full, Kind, Op, Read, Span, Value
 from traceprop.ir.expr import symbols_of
 from traceprop.ir.index_map import carries
@@ -19,12 +20,14 @@ from traceprop.ir.opset import constant
 from traceprop.lineage.reads import Scope, backward, forward
 from traceprop.lineage.region import Region, everything
 from traceprop.passes.encodings import AbstractPositions, Columns, Plain, encode
-from traceprop.passes.optimize.coarsen import derivation, derives
+from traceprop.passes.optimize.asked import Asked, asked
 from traceprop.passes.optimize.compress import column_of, holds
+from traceprop.passes.optimize.derived import derivation, derives
 from traceprop.runtime.captures import Captures
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
 
+Answer = TypeVar("Answer")
 KINDS = ("direct", "aggregate", "control", "order")
 
 
@@ -37,6 +40,7 @@ class State(NamedTuple):
 
 AGGREGATE, CONTROL, ORDER = State(1), State(2), State(3)
 Regions = dict[State, Region]
+_RANKS = {Kind.DATA: 0, Kind.CONTROL: CONTROL.rank, Kind.ORDER: ORDER.rank}
 
 
 def limit_of(kind: str) -> int:
@@ -83,12 +87,19 @@ def ahead(state: State, read: Read, rank: int) -> State:
     return AGGREGATE if axis is None else State(0, axis)
 
 
+def asked_of(call: Call) -> Asked:
+    """The program that questions about a call go through: as traced, or with maps composed where its run kept composed ones."""
+    return asked(call.program, call.options.get("granularity"))
+
+
 def scope_of(call: Call) -> Scope:
     """Sizes and captured positions of a call, kept with it. What only a run can tell makes it run, once."""
     if "scope" not in call.memo:
         given: dict[Value, AbstractPositions] = {}
+        origin = asked_of(call).origin
 
         def lookup(value: Value) -> AbstractPositions:
+            value = origin.get(value, value)
             if value not in given:
                 given[value] = _positions(call, value, lookup)
             return given[value]
@@ -107,21 +118,35 @@ def _positions(call: Call, value: Value, lookup: Callable[[Value], AbstractPosit
     if value in call.program.params:
         given = call.inputs[call.program.params.index(value)]  # type: ignore[arg-type]
         return Plain.of(np.asarray(given.value() if isinstance(given, Source) else given.concrete()))
+    recorded, level = asked_of(call).recorded, call.options.get("granularity")
+    if value not in recorded and (level is None or not derives(value, set(recorded))):
+        raise NotKeptError(_not_kept(call, value))
     captures = call.outcome().captures
-    recorded = call.options.get("granularity") is not None
-    if recorded and value not in captures and derives(value, set(captures)):
-        column = column_of(value)
-        if column is not None and isinstance(pairs := lookup(column[0]), Columns):
-            return pairs.column(column[1])
-        leaves, program = derivation(value, set(captures))
-        found = call.executor.run(program, [np.asarray(lookup(leaf)) for leaf in leaves], {"granularity": None})
-        return encode(np.asarray(found.results[0]))
-    if value not in captures:
-        raise LineageError(
-            f"{call.program.name} ran with granularity={call.options.get('granularity')!r}, which records no lineage, and "
-            "this question needs the positions that the data decided; run it again with granularity='op'"
+    if value in captures:
+        return _kept(captures, value)
+    column = column_of(value)
+    if column is not None and isinstance(pairs := lookup(column[0]), Columns):
+        return pairs.column(column[1])
+    leaves, program = derivation(value, set(captures))
+    found = call.executor.run(program, [np.asarray(lookup(leaf)) for leaf in leaves], {"granularity": None})
+    return encode(np.asarray(found.results[0]))
+
+
+def _not_kept(call: Call, value: Value) -> str:
+    """Why positions are not there, and the way out."""
+    level = call.options.get("granularity")
+    ran = "ran" if call.done else "runs"
+    if level is None:
+        return (
+            f"{call.program.name} {ran} with granularity=None, which records no lineage, and this question needs the positions "
+            "that the data decided; call it with granularity='op', or behind tp.set_granularity('default')"
         )
-    return _kept(captures, value)
+    op = value.op
+    what = "a step" if op is None else f"{op.label} at {op.location or 'an unknown line'}"
+    return (
+        f"{call.program.name} {ran} with granularity={level!r}, which keeps where the rows of its results come from, "
+        f"composed, and not what {what} decided on the way, which this question needs; call it with granularity='op'"
+    )
 
 
 def _kept(captures: dict[Value, Any], value: Value) -> AbstractPositions:
@@ -129,6 +154,52 @@ def _kept(captures: dict[Value, Any], value: Value) -> AbstractPositions:
         return captures.positions(value)
     held = captures[value]
     return held if isinstance(held, AbstractPositions) else encode(np.asarray(held), holds(value))
+
+
+_unknown: ContextVar[str | None] = ContextVar("traceprop_unknown_positions", default=None)
+
+
+def settled(ask: Callable[[], Answer], same: Callable[[Answer, Answer], bool]) -> Answer:
+    """The answer to a question, where what was not kept makes no difference to it.
+
+    It is asked again as if the positions that were not kept led to no cell, and as if they led to every cell; where both
+    answers are the same, it is the answer. Raises `NotKeptError` where they differ.
+    """
+    try:
+        return ask()
+    except NotKeptError:
+        answers = []
+        for guess in ("none", "every"):
+            token = _unknown.set(guess)
+            try:
+                answers.append(ask())
+            finally:
+                _unknown.reset(token)
+        if not same(*answers):
+            raise
+        return answers[0]
+
+
+def _back(read: Read, region: Region, scope: Scope) -> Region:
+    try:
+        return backward(read, region, scope)
+    except NotKeptError:
+        if _unknown.get() is None:
+            raise
+        return _guessed(scope.shape(read.operand))
+
+
+def _forth(read: Read, region: Region, shape: tuple[int, ...], scope: Scope) -> Region:
+    try:
+        return forward(read, region, shape, scope)
+    except NotKeptError:
+        if _unknown.get() is None:
+            raise
+        return _guessed(shape)
+
+
+def _guessed(shape: tuple[int, ...]) -> Region:
+    return everything(shape) if _unknown.get() == "every" else Region(shape)
 
 
 class _Sizes(dict[str, int]):
@@ -149,8 +220,9 @@ def to_inputs(call: Call, wanted: Mapping[Value, Regions], limit: int) -> dict[i
     """From cells of values back to cells of the inputs, by input number, in states no weaker than `limit`."""
     scope = scope_of(call)
     deciding = _deciding(call)
-    reached: dict[Value, Regions] = {value: dict(regions) for value, regions in wanted.items()}
-    for op in reversed(call.program.ops):
+    maps = asked_of(call)
+    reached: dict[Value, Regions] = {maps.now.get(value, value): dict(regions) for value, regions in wanted.items()}
+    for op in reversed(maps.program.ops):
         regions = reached.pop(op.result, None)
         if not regions or op.definition.effect:
             continue
@@ -158,7 +230,7 @@ def to_inputs(call: Call, wanted: Mapping[Value, Regions], limit: int) -> dict[i
             for state, region in regions.items():
                 next_state = behind(state, read)
                 if next_state.rank <= limit:
-                    merge(reached.setdefault(read.operand, {}), next_state, backward(read, region, scope))
+                    merge(reached.setdefault(read.operand, {}), next_state, _back(read, region, scope))
             if ORDER.rank <= limit:
                 for decider in _deciders(read, deciding, scope):
                     for operand in decider.operands:
@@ -170,21 +242,35 @@ def to_results(call: Call, given: Mapping[int, Regions], targets: Iterable[Value
     """From cells of inputs forward to cells of some values of the program."""
     scope = scope_of(call)
     deciding = _deciding(call)
+    maps = asked_of(call)
+    wanted = {maps.now.get(value, value): value for value in targets}
+    on_the_way = _on_the_way(maps.program.ops, wanted, limit)
     reached: dict[Value, Regions] = {call.program.params[k]: dict(regions) for k, regions in given.items()}
-    for op in call.program.ops:
-        if op.definition.effect or not _ran(op, scope):
+    for op in maps.program.ops:
+        if op.definition.effect or op.result not in on_the_way or not _ran(op, scope):
             continue
         for read in op.reads:
             for state, region in list(reached.get(read.operand, {}).items()):
                 next_state = ahead(state, read, op.result.rank)
                 if next_state.rank <= limit:
-                    found = forward(read, region, scope.shape(op.result), scope)
+                    found = _forth(read, region, scope.shape(op.result), scope)
                     merge(reached.setdefault(op.result, {}), next_state, found)
             if ORDER.rank <= limit:
                 for decider in _deciders(read, deciding, scope):
                     if any(reached.get(operand) for operand in decider.operands):
                         merge(reached.setdefault(op.result, {}), ORDER, everything(scope.shape(op.result)))
-    return {value: reached[value] for value in targets if value in reached}
+    return {value: reached[now] for now, value in wanted.items() if now in reached}
+
+
+def _on_the_way(ops: Sequence[Op], targets: Iterable[Value], limit: int) -> set[Value]:
+    """The values that some are made of by reads that a question up to `limit` follows; all, where what decided sizes counts."""
+    if limit >= ORDER.rank:
+        return {op.result for op in ops}
+    found = set(targets)
+    for op in reversed(ops):
+        if op.result in found:
+            found.update(read.operand for read in op.reads if _RANKS[read.kind] <= limit)
+    return found
 
 
 def _ran(op: Op, scope: Scope) -> bool:
@@ -198,17 +284,18 @@ def _ran(op: Op, scope: Scope) -> bool:
 
 def _deciding(call: Call) -> dict[str, Op]:
     """The ops whose data decides a size, by its symbol: those whose result, or whose groups, are the first to show it."""
-    found: dict[str, Op] | None = call.program.memo.get("deciding")
+    program = asked_of(call).program
+    found: dict[str, Op] | None = program.memo.get("deciding")
     if found is None:
         found = {}
-        seen = {name for param in call.program.params for dim in param.type.dims for name in _names(dim)}
-        for op in call.program.ops:
+        seen = {name for param in program.params for dim in param.type.dims for name in _names(dim)}
+        for op in program.ops:
             dims = (*op.result.type.dims, *(op.attrs.get(name) for name in ("size", "groups")))
             for name in {name for dim in dims for name in _names(dim)} - seen:
                 seen.add(name)
                 if op.operands:
                     found[name] = op
-        call.program.memo["deciding"] = found
+        program.memo["deciding"] = found
     return found
 
 

@@ -14,7 +14,7 @@ from traceprop.errors import ExecutionError, TracepropError
 from traceprop.ir import Op, Program, Value
 from traceprop.ir.executor import Outcome
 from traceprop.ir.opset import record as record_op
-from traceprop.passes.optimize.instrument import captured_values
+from traceprop.passes.optimize.asked import asked
 from traceprop.passes.pipeline import FOR_ARRAYS, Pipeline, default_pipeline
 from traceprop.runtime.captures import WAITING, Captures
 from traceprop.runtime.codegen import generate
@@ -36,18 +36,18 @@ class Executable:
         record: bool,
         passes: Sequence[Any] | None = None,
         world: str = "numpy",
-        coarse: bool = False,
+        level: str = "op",
     ) -> None:
         self.traced = program
         self.records = record
-        self.pipeline: Pipeline = default_pipeline(record, passes, coarse)
+        self.pipeline: Pipeline = default_pipeline(record, passes, level)
         passed = self.pipeline(program)
         self._executed = sum(not op.definition.effect for op in passed.ops)
         if passes is None and world == "numpy":
             self.pipeline = Pipeline((*self.pipeline.passes, *FOR_ARRAYS))
             passed = Pipeline(FOR_ARRAYS)(passed)
         self.program = passed
-        self._kept: list[Value] = captured_values(program) if record else []
+        self._kept: tuple[Value, ...] = asked(program, level if record else None).recorded
         code = generate(self.program)
         self.code = code.source
         self._op_of_line = code.op_of_line

@@ -8,7 +8,6 @@ from typing import Any
 
 from traceprop.ir import Program
 from traceprop.ir.executor import Outcome
-from traceprop.passes.pipeline import COARSE
 from traceprop.runtime.executable import Executable
 
 
@@ -20,9 +19,8 @@ class LocalExecutor:
 
     def compile(self, program: Program, options: Mapping[str, Any]) -> Executable:
         """The executable for a program: recording or not, with these passes."""
-        granularity = options.get("granularity")
-        record, coarse = granularity is not None, granularity in COARSE
-        chosen = (record, options.get("passes"), options.get("world", "numpy"), coarse)
+        level = options.get("granularity")
+        chosen = (level is not None, options.get("passes"), options.get("world", "numpy"), level or "op")
         with self._lock:
             known: dict[Any, Executable] = program.memo.setdefault("executables", {})
             if chosen not in known:

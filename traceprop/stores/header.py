@@ -9,7 +9,8 @@ from typing import Any
 from traceprop.errors import CorruptError, NewerVersionError
 from traceprop.ir.types import DTYPES
 
-FORMAT = 1
+FORMAT = 2
+"""What this version reads up to. Runs that keep no composed positions are written as format 1."""
 _PARTS = ("lines", "keys")
 
 
@@ -65,7 +66,8 @@ def _wrong(header: Mapping[str, Any]) -> str | None:
             and all(given.get("call", -1) < k for given in entry["inputs"])
             and all(_text(name) and _count(size) for name, size in entry["sizes"].items())
             and all(value is None or _text(value) for value in entry["options"].values())
-            and all(name.isdecimal() and blob(number) for name, number in entry["captures"].items())
+            and entry["options"].get("granularity") in (None, "op", "batch", "epoch")
+            and all(_chain(name) and blob(number) for name, number in entry["captures"].items())
             for k, entry in enumerate(calls)
         ),
         "values": [bool(header["values"]), *map(reference, header["values"])],
@@ -128,6 +130,11 @@ def _ends(calls: list[Any], sources: list[Any]) -> bool:
 
 def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
+
+
+def _chain(name: str) -> bool:
+    """Whether a name is the number of a value, or the numbers of several that were composed: 3.7.12"""
+    return all(part.isdecimal() for part in name.split("."))
 
 
 def _text(value: Any) -> bool:

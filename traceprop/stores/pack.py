@@ -17,9 +17,10 @@ from traceprop.errors import ParseError, StoreError
 from traceprop.ir import Expr, Param, Program, Value, constants_of
 from traceprop.ir.expr import symbols_of
 from traceprop.lineage import View, provenance
+from traceprop.lineage.walk import asked_of
 from traceprop.passes.encodings import AbstractPositions
-from traceprop.passes.optimize.coarsen import derivation, derives
 from traceprop.passes.optimize.compress import column_of
+from traceprop.passes.optimize.derived import derivation, derives
 from traceprop.passes.optimize.instrument import captured_values
 from traceprop.runtime.captures import Captures
 from traceprop.sources import Source
@@ -56,7 +57,7 @@ def packed(x: Any) -> Packed:
     for value in values:
         packer.add_behind(value)
     header = {
-        "format": FORMAT,
+        "format": FORMAT if any("." in name for call in packer.calls for name in call["captures"]) else 1,
         "values": [packer.reference(value) for value in values],
         "keys": keys,
         "calls": packer.calls,
@@ -117,13 +118,17 @@ class _Packer:
 
     def _call(self, call: Call) -> dict[str, Any]:
         _settle(call)
-        numbers = {value: n for n, value in enumerate(call.program.values)}
+        names = {value: str(n) for n, value in enumerate(call.program.values)}
+        chains = asked_of(call).chains
         return {
             "program": self._program(call.program),
             "inputs": [self.reference(given) for given in call.inputs],
             "sizes": {name: int(size) for name, size in call.sizes().items()},
             "options": {key: call.options.get(key) for key in ("granularity", "world") if key in call.options},
-            "captures": {str(numbers[value]): self.blob(blob) for value, blob in _captures(call)},
+            "captures": {
+                ".".join(names[part] for part in chains.get(value, (value,))): self.blob(blob)
+                for value, blob in _captures(call)
+            },
         }
 
     def _program(self, program: Program) -> int:
@@ -178,7 +183,7 @@ def _captures(call: Call) -> Iterator[tuple[Value, Blob]]:
         column = column_of(value)
         if column is None or column[0] not in kept:  # a column of kept pairs is found in them
             yield value, _capture(kept, value)
-    for param in _looked_up_params(call.program, set(kept)):
+    for param in _looked_up_params(call, set(kept)):
         given = call.inputs[call.program.params.index(param)]
         yield param, array_blob(np.asarray(given.value() if isinstance(given, Source) else given.concrete()))
 
@@ -190,10 +195,10 @@ def _capture(kept: Mapping[Value, Any], value: Value) -> Blob:
     return array_blob(found if isinstance(found, AbstractPositions) else np.asarray(found))
 
 
-def _looked_up_params(program: Program, kept: set[Value]) -> list[Param]:
+def _looked_up_params(call: Call, kept: set[Value]) -> list[Param]:
     """The parameters that were not kept and that index maps look positions up in, themselves or moved."""
     found: dict[Param, None] = {}
-    for value in captured_values(program):
+    for value in (*captured_values(call.program), *asked_of(call).chains):
         leaves = [value] if isinstance(value, Param) else []
         if not leaves and value not in kept and derives(value, kept):
             leaves = list(derivation(value, kept)[0])

@@ -16,6 +16,7 @@ from traceprop.ir.location import user_location, warn_at
 from traceprop.lineage import View
 from traceprop.lineage.chain import shape_of
 from traceprop.passes.encodings import AbstractPositions
+from traceprop.passes.optimize.asked import asked
 from traceprop.runtime.executor import LOCAL
 from traceprop.sources import Source
 from traceprop.stores.blobs import Blob, opened
@@ -140,7 +141,8 @@ class Shelf:
             for n, held in call["captures"].items():
                 if held == number:
                     try:
-                        return _captured(self._program(call["program"]), int(n))
+                        program = self._program(call["program"])
+                        return _captured(program, program.values[int(n.split(".")[-1])])
                     except TracepropError:  # its text is damaged too
                         return f"the captured positions of value {n} of a program"
         for source in self.header["sources"]:
@@ -205,7 +207,11 @@ class Shelf:
             for reference in entry["inputs"]
         ]
         self._check_sizes(program, inputs, entry["sizes"])
-        saved = {values[int(n)]: self._blob(number) for n, number in entry["captures"].items()}
+        composed = {chain: value for value, chain in asked(program, entry["options"].get("granularity")).chains.items()}
+        saved = {}
+        for name, number in entry["captures"].items():
+            chain = tuple(values[int(n)] for n in name.split("."))
+            saved[chain[0] if len(chain) == 1 else composed[chain]] = self._blob(number)
         captures = StoredCaptures(saved, functools.partial(self._positions, program, entry["sizes"]))
         results = StoredResults(len(program.returns), self._run)
         return StoredCall(program, inputs, entry["options"], entry["sizes"], captures, results)
@@ -218,7 +224,7 @@ class Shelf:
                 raise CorruptError(f"{self._run} in {self._place} is of inputs of other sizes than it says")
 
     def _positions(self, program: Program, sizes: Mapping[str, int], blob: Blob, value: Value) -> AbstractPositions:
-        what = _captured(program, program.values.index(value))
+        what = _captured(program, value)
         found = self._open(blob, what)
         if not isinstance(found, AbstractPositions) or found.shape != _concrete(value, sizes):
             raise CorruptError(f"{what} of {self._run} in {self._place} are of another value")
@@ -298,9 +304,10 @@ def _concrete(value: Value, sizes: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(int(evaluate(dim, sizes)) for dim in value.type.dims)
 
 
-def _captured(program: Program, n: int) -> str:
-    op = program.values[n].op
-    of = f"value {n}" if op is None else f"{op.label} at {op.location or 'an unknown line'}"
+def _captured(program: Program, value: Value) -> str:
+    op = value.op
+    number = program.values.index(value) if value in program.values else "of others"
+    of = f"value {number}" if op is None else f"{op.label} at {op.location or 'an unknown line'}"
     return f"the captured positions of {of} in {program.name!r}"
 
 

@@ -18,7 +18,7 @@ from traceprop.ir.expr import substitute
 from traceprop.ir.uncollected import uncollected
 from traceprop.passes.optimize.freeze import Freeze, fitted_values
 from traceprop.passes.optimize.write_out import WriteOut
-from traceprop.passes.pipeline import COARSE, Stage, default_pipeline
+from traceprop.passes.pipeline import Stage, default_pipeline
 from traceprop.passes.rewrite import AbstractPass
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
@@ -117,8 +117,8 @@ class TracedFunction:
         """The program for these arguments as traced and behind each pass: `.name`, `.program`, `.ops`, `.seconds`."""
         _, call = self.prepare(args, kwargs)
         with uncollected():
-            granularity = call.options["granularity"]
-            pipeline = default_pipeline(granularity is not None, self.passes, granularity in COARSE)
+            level = call.options["granularity"]
+            pipeline = default_pipeline(level is not None, self.passes, level or "op")
             stages = pipeline.history(call.program)
         for k, stage in enumerate(stages[1:], 1):
             if stage.program is not call.program:  # what its page tells of the passes before

@@ -21,7 +21,8 @@ from traceprop.tracing.lazy import Lazy
 def plan_of(call: Call) -> Plan:
     """The plan for a call of which all sources with rows come in parts."""
     given = zip(call.program.params, call.inputs, strict=True)
-    return partition(call.program, [param.name for param, value in given if param.rank and isinstance(value, Source)])
+    in_parts = [param.name for param, value in given if param.rank and isinstance(value, Source)]
+    return partition(call.program, in_parts, call.options["granularity"])
 
 
 def check(call: Call, plan: Plan, cuts: Sequence[Sequence[int]]) -> None:
