@@ -84,6 +84,14 @@ def contains(starts: Ints, stops: Ints, indices: Ints) -> NDArray[np.bool_]:
     return inside
 
 
+def sum_of_rows(rows: NDArray[Any], total: NDArray[Any] | None) -> NDArray[Any]:
+    """Add rows to a total, one after another."""
+    if total is not None:
+        rows = np.concatenate([total[None], rows])
+    added: NDArray[Any] = np.add.reduce(rows, axis=0)
+    return added
+
+
 def topk(scores: NDArray[Any], k: int) -> Ints:
     """Give per row the positions of its `k` largest scores, largest first; ties by position, NaN last."""
     order: Ints = np.argsort(-scores, axis=1, kind="stable")[:, :k].astype(np.int64)

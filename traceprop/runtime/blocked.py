@@ -27,6 +27,10 @@ _IN_PLACE = frozenset(
 """What may write over an operand: each cell is read before it is written, by every one of NumPy's loops for these."""
 
 
+_NARROW = 128
+"""A row of fewer cells costs NumPy more to begin with than to compute: against a tiled operand a block is one long row."""
+
+
 def sizes_of(plan: Plan) -> list[str]:
     """The size symbols that the code of a segment speaks of, in order."""
     return sorted({name for value in plan.body.values for dim in value.type.dims for name in symbols_of(dim)})
@@ -50,13 +54,32 @@ class _Segment:
         plan = self.plan
         for level, sweep in enumerate(plan.sweeps):
             for op in plan.between[level]:
-                self.writer.op(op)
+                self.between(op)
             if sweep.ops or sweep.folds:
                 self.sweep(level, sweep)
                 done = [self.names[v] for v in self.done_with(level) if v not in plan.body.returns]
                 if done:
                     self.writer.add("del " + ", ".join(done))
         self.writer.add(f"return {''.join(f'{self.names[value]}, ' for value in plan.body.returns)}")
+
+    def between(self, op: Op) -> None:
+        """An op that is no part of a sweep: NumPy's call, and for sums of rows what gives the same sooner."""
+        writer = self.writer
+        if op.definition is not reduce or FOLDS.get(op.payload or "") != "add":
+            return writer.op(op)
+        (x,), total = op.operands, writer.fresh(writer.letter)
+        self.names[op.result] = total
+        writer.add(f"{total} = {self.runtime('sum_of_rows')}({self.names[x]})", op)
+        self.finished(op)
+        return None
+
+    def finished(self, op: Op) -> None:
+        """What is left to do to a fold of all rows."""
+        total = self.names[op.result]
+        if op.payload == "numpy.mean":
+            self.writer.add(f"{total} = {self.runtime('averaged')}({total}, {self.plan.rows})", op)
+        if op.attrs.get("keepdims"):
+            self.writer.add(f"{total} = {total}[None]", op)
 
     def done_with(self, level: int) -> Iterator[Value]:
         """What was kept for later sweeps and is needed by none behind this one."""
@@ -85,12 +108,8 @@ class _Segment:
         loop = _Loop(self, sweep, rows)
         loop.write("0", str(plan.rows))
         for op in sweep.folds:
-            total = loop.totals[op]
-            if op.payload == "numpy.mean":
-                writer.add(f"{total} = {self.runtime('averaged')}({total}, {plan.rows})", op)
-            if op.attrs.get("keepdims"):
-                writer.add(f"{total} = {total}[None]", op)
-            self.names[op.result] = total
+            self.names[op.result] = loop.totals[op]
+            self.finished(op)
 
     def empty(self, dims: Sequence[Dim | str], like: Value) -> str:
         self.writer.scope["numpy_empty"] = np.empty
@@ -119,6 +138,7 @@ class _Loop:
         self.names: dict[Value, str] = {}
         self.totals: dict[Op, str] = {}
         self.rooms: dict[Value, str] = {}
+        self.tiles: dict[Value, str] = {}
         self.buffers = _Buffers(sweep)
 
     def write(self, first: str, last: str) -> None:
@@ -131,6 +151,9 @@ class _Loop:
                 writer.add(f"{self.rooms[value]} = {segment.empty(dims, value)}")
             self.totals[op] = writer.fresh(writer.letter)
             writer.add(f"{self.totals[op]} = None")
+        for value in dict.fromkeys(v for op in self.sweep.ops for v in op.operands if self._is_tiled(v, op)):
+            self.tiles[value] = writer.fresh("u")
+            writer.add(f"{self.tiles[value]} = {segment.runtime('tiled')}({segment.names[value]}, {self.rows})")
         taken = self.buffers.assigned([*self.sweep.kept, *self.rooms])
         names = {buffer: writer.fresh("t") for buffer in dict.fromkeys(taken.values())}
         for (_, value), name in names.items():
@@ -154,7 +177,7 @@ class _Loop:
     def step(self, op: Op, view: str | None) -> None:
         """One op of a block: into a buffer, the room of a fold, or the rows of what is kept."""
         value, writer = op.result, self.writer
-        operands = [self.name(operand) for operand in op.operands]
+        operands = [self.name(operand, op) for operand in op.operands]
         kept = value in self.sweep.kept
         into = self.names.get(value) or (f"{self.segment.names[value]}[i:j]" if kept else view)
         if into is None:  # of a function that takes no out=
@@ -180,11 +203,20 @@ class _Loop:
         assert op.payload
         return self.writer.function(f"numpy.{FOLDS[op.payload]}.reduce" if op.definition is reduce else op.payload)
 
-    def name(self, value: Value) -> str:
+    def name(self, value: Value, op: Op) -> str:
+        """A value as an operand of an op: what is at hand of its rows, or the whole of what has none."""
         if value in self.names:
             return self.names[value]
+        if value in self.tiles and self._is_tiled(value, op):
+            return f"{self.tiles[value]}[: j - i]"
         whole = self.segment.names[value]
         return f"{whole}[i:j]" if is_rowed(value, self.segment.plan.rows) else whole
+
+    def _is_tiled(self, value: Value, op: Op) -> bool:
+        """Whether a value is a row that an op meets each row of a narrow block with."""
+        columns = op.result.type.dims[1:]
+        narrow = product(columns)
+        return value.type.dims == columns != () and isinstance(narrow, int) and 1 < narrow < _NARROW
 
 
 Buffer = tuple[int, Value]

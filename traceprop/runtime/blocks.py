@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from traceprop.passes.kernels.rows import SHORT, sum_of_rows
+
 LARGE = 1 << 16
 """From so many cells on a segment is computed in blocks; below, what is between its ops fits the cache as a whole."""
-BLOCK = 1 << 15
-"""The cells of a block: 256 KiB of 64 bits, several of which fit a core's own cache."""
+BLOCK = 1 << 14
+"""The cells of a block: 128 KiB of 64 bits, several of which fit a core's own cache."""
 FOR_TWO = 1 << 19
 """From so many cells on the second core pays for its thread."""
 
@@ -38,8 +40,15 @@ def blocks(first: int, last: int, rows: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + rows, last)
 
 
+def tiled(row: np.ndarray, rows: int) -> np.ndarray:
+    """So many copies of a row, under one another."""
+    return np.ascontiguousarray(np.broadcast_to(row, (rows, *row.shape)))
+
+
 def folded(function: np.ufunc, room: np.ndarray, rows: int, total: np.ndarray | None) -> np.ndarray:
     """The fold of what came before and of `rows` more, which stand in `room` from its second row on."""
+    if function is np.add and room[0].size < SHORT:
+        return sum_of_rows(room[1 : rows + 1], total)
     if total is None:
         return function.reduce(room[1 : rows + 1], axis=0)  # type: ignore[no-any-return]
     room[0] = total
@@ -89,6 +98,8 @@ PAYLOADS: dict[str, Callable[..., Any]] = {
     "row_major": row_major,
     "rows_of_block": rows_of_block,
     "blocks": blocks,
+    "tiled": tiled,
+    "sum_of_rows": sum_of_rows,
     "folded": folded,
     "averaged": averaged,
     "over_rows": over_rows,

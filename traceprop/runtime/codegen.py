@@ -234,7 +234,7 @@ def generate(program: Program) -> Code:
 
 
 _OURS = re.compile(
-    r"captures|[ij]|first|last|[vwtx]\d+|p\d+.*|body\d+.*|chosen\d+|(x_|room|rows_|sweep_|segment_|numpy_|table_).*"
+    r"captures|[ij]|first|last|[vwtxu]\d+|p\d+.*|body\d+.*|chosen\d+|(x_|room|rows_|sweep_|segment_|numpy_|table_).*"
 )
 
 
