@@ -1,4 +1,4 @@
-"""`python -m benchmarks.readme`: writes the README's tables from benchmarks/results, between their markers.
+"""`python -m benchmarks.readme`: writes the README's tables from benchmarks/results, between their markers, and docs/coverage.md.
 
 A table stands between `<!-- benchmarks:NAME -->` and `<!-- /benchmarks:NAME -->`; the text between is replaced whole.
 """
@@ -43,9 +43,11 @@ def updated(text: str) -> str:
 
 
 def main() -> None:
+    from benchmarks.surfaces.page import write as write_coverage
     from traceprop.reports.atomic import write_text
 
     write_text(README, updated(README.read_text(encoding="utf-8")))
+    write_coverage()
 
 
 if __name__ == "__main__":

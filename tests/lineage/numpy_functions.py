@@ -2,64 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import traceprop as tp
-
-Draw = Callable[[np.random.Generator], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A function, and for each source how an array for it is drawn. `blind`: why draws do not see all that is read."""
-
-    apply: Callable[..., Any]
-    draws: tuple[Draw, ...]
-    blind: str = ""
-
-
-def floats(*shape: int) -> Draw:
-    return lambda rng: rng.normal(size=shape)
-
-
-def few(*shape: int) -> Draw:
-    """Few different numbers, so that ties and equal keys are common."""
-    return lambda rng: rng.choice([-1.0, 0.0, 0.5, 1.0, 2.0], size=shape)
-
-
-def counts(*shape: int, high: int = 4) -> Draw:
-    return lambda rng: rng.integers(0, high, size=shape)
-
-
-def masks(*shape: int) -> Draw:
-    return lambda rng: rng.random(shape) < 0.5
-
-
-def gaps(*shape: int) -> Draw:
-    return lambda rng: np.where(rng.random(shape) < 0.3, np.nan, rng.normal(size=shape))
-
-
-def complexes(*shape: int) -> Draw:
-    return lambda rng: rng.normal(size=shape) + 1j * rng.normal(size=shape)
-
-
-def texts(*shape: int) -> Draw:
-    return lambda rng: rng.choice(["a", "b ", "Ab", "C", " ", " d"], size=shape)
-
-
-def dates(*shape: int) -> Draw:
-    return lambda rng: np.datetime64("2020-01-01") + rng.integers(0, 60, size=shape).astype("m8[D]")
-
-
-def times(*shape: int) -> Draw:
-    return lambda rng: (
-        np.datetime64("2020-01-01T00:00:00.000000") + rng.integers(0, 10**12, size=shape).astype("m8[us]")
-    )
-
+from tests.lineage.case import Case, Draw, complexes, counts, dates, few, floats, masks, texts, times
 
 A, V, X, S, SB = floats(4, 3), floats(5), floats(2, 3, 4), floats(3, 3), floats(2, 3, 3)
 I = counts(5)  # noqa: E741

@@ -26,7 +26,7 @@ from traceprop.tracing.numpy import (
 )
 from traceprop.tracing.numpy.calls import Handler, NoRule, apply, astype, in_place_refused, lazy, rank_of
 from traceprop.tracing.numpy.composed import WHOLE
-from traceprop.tracing.numpy.reductions import reduction, scanned
+from traceprop.tracing.numpy.reductions import reduced_at, reduction, scanned
 from traceprop.tracing.opaque import opaque_call
 from traceprop.tracing.registered import call as call_registered
 from traceprop.tracing.registered import rule_of
@@ -91,6 +91,8 @@ def _ufunc(func: np.ufunc, method: str, name: str, inputs: Sequence[Any], option
         return reduction(func.reduce, name, inputs[0], **{"axis": 0, **options})
     if method == "accumulate":
         return scanned(func.accumulate, name, inputs[0], **{"axis": 0, **options})
+    if method == "reduceat":
+        return reduced_at(func, name, *inputs, **options)
     if method == "outer" and not options and func.nin == 2 and func.nout == 1:
         left, right = map(lazy, inputs)
         return func(np.expand_dims(left, tuple(range(rank_of(left), rank_of(left) + rank_of(right)))), right)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from traceprop.ir.given_map import GivenRead
-from traceprop.ir.index_map import AxisRead, Full, Kind, axis
+from traceprop.ir.given_map import GivenMembers, GivenRead
+from traceprop.ir.index_map import AxisRead, Bound, Full, Kind, Span, axis
 from traceprop.ir.opset import reduce, scan
 from traceprop.ir.types import dtype_name
 from traceprop.tracing.lazy import Lazy, emit
 from traceprop.tracing.numpy.calls import Handler, NoRule, attr_of, axes_of, empty_sample, lazy, rank_of
-from traceprop.tracing.numpy.mapped import dims_of, mapped, sample
+from traceprop.tracing.numpy.mapped import dims_of, mapped, number, sample
 
 
 def reduction(func: Handler, payload: str, a: Any, axis: Any = None, **options: Any) -> Any:
@@ -30,7 +30,7 @@ def reduction(func: Handler, payload: str, a: Any, axis: Any = None, **options: 
     given = {k: v for k, v in options.items() if v is not None and v is not False}
     sample = np.ones((1,) * max(rank, 1), empty_sample(a).dtype)
     dtype = dtype_name(
-        func(sample, axis=tuple(axes) if len(axes) > 1 and "arg" not in payload else None, **given).dtype
+        func(sample, axis=None if not axes or "arg" in payload else axes[0] if len(axes) == 1 else axes, **given).dtype
     )
     attrs = {"axes": axes, **{name: attr_of(value) for name, value in given.items()}}
     return emit(reduce, [lazy(a)], attrs, payload, dtype)
@@ -101,6 +101,35 @@ def _scan_of(name: str) -> Handler:
     func = getattr(np, name)
     return lambda a, axis=None, dtype=None, out=None: scanned(func, f"numpy.{name}", a, axis, dtype)
 
+
+def reduced_at(func: np.ufunc, payload: str, a: Any, indices: Any, axis: int = 0, dtype: Any = None) -> Any:
+    """`np.add.reduceat(x, [0, 4, 6])`: of each segment of an axis one fold. Result position k reads its own segment."""
+    if isinstance(indices, Lazy):
+        raise NoRule
+    rank, starts = rank_of(a), np.asarray(indices)
+    (along,) = axes_of(axis, rank)
+    size = number(a, along, payload)
+    options = {} if dtype is None else {"dtype": dtype}
+    tried = func.reduceat(sample(a, (1,) * rank), [0], along, **options)
+    dims = [len(starts) if k == along else dim for k, dim in enumerate(dims_of(a))]
+    native = lambda x, *_: func.reduceat(x, starts, along, **options)  # noqa: E731
+
+    def places(segment: Any) -> tuple[Any, ...]:
+        return tuple(segment if k == along else own(k) for k in range(rank))
+
+    ends = np.append(starts[1:], size)
+    if np.all(starts < ends):  # each position is in one segment at most: a column of their numbers says it in one read
+        codes = np.searchsorted(starts, np.arange(size), side="right") - 1
+        reads = [GivenRead(0, places(GivenMembers(1, own(along))))]
+        return mapped(payload.removeprefix("numpy."), [a, codes], reads, dims, tried.dtype, native)
+    reads = [
+        GivenRead(0, places(Span(int(lo), max(int(lo) + 1, int(hi)))), where=(Bound(along, k, k + 1),))
+        for k, (lo, hi) in enumerate(zip(starts, ends, strict=True))
+    ]
+    return mapped(payload.removeprefix("numpy."), [a], reads, dims, tried.dtype, native)
+
+
+own = axis
 
 REDUCTIONS = (
     "sum prod mean std var min max amin amax any all median argmin argmax ptp count_nonzero "

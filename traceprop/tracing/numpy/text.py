@@ -46,8 +46,9 @@ def _cells(value: Any) -> Any:
 def _cell_by_cell(func: Callable[..., Any], name: str, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
     if any(isinstance(x, Lazy) for x in options.values()):
         raise TraceError(f"numpy.strings.{name} at {user_location() or 'an unknown line'} takes plain keywords")
+    gives = {"index": np.strings.find, "rindex": np.strings.rfind}.get(name, func)  # which raise where nothing is found
     try:
-        tried = np.asarray(func(*map(_sample, inputs), **options))
+        tried = np.asarray(gives(*map(_sample, inputs), **options))
     except TypeError as error:
         raise TraceError(
             f"numpy.{name} of text at {user_location() or 'an unknown line'}: NumPy has no such function of text; compare it "
