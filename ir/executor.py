@@ -24,7 +24,9 @@ class Outcome:
 
 
 class AbstractExecutor(Protocol):
-    """Runs programs on concrete inputs."""
+    """Runs programs on concrete inputs, or (`takes_inputs`) on the sources and lazy values of calls as they are."""
+
+    takes_inputs: bool
 
     def compile(self, program: Program, options: Mapping[str, Any]) -> Any:
         """The program made ready to run; callable on one plain value per parameter."""

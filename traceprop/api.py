@@ -215,7 +215,7 @@ def trace(
     *,
     granularity: str | None = None,
     backend: str = "auto",
-    executor: str = "local",
+    executor: Any = "local",
     passes: Sequence[Any] | None = None,
 ) -> Any:
     """Turns a function over arrays and tables into a traced, lazy one: `@tp.trace`, or with options `@tp.trace(…)`.
@@ -229,17 +229,25 @@ def trace(
     every index array that the data decided; the others one composed array for a chain of them, which answers what rows of
     results come from, and a question that needs more is a `NotKeptError`. `passes`: instead of the default ones.
     A function that names jax or torch, or is given their arrays, is traced by that library and computes with it.
-    `backend`: `"auto"` and `"numpy"` are NumPy and polars; other backends and executors are not in this version.
+    `backend`: `"auto"` and `"numpy"` are NumPy and polars; other backends are not in this version.
+    `executor`: `"local"`, this machine; a `dask.distributed.Client`, or `"dask"` for the current one: rows are cut into
+    partitions, which its workers read and work on, results stay there until somebody asks, and lineage is the same
+    (docs/dask.md). A client that is closed or asynchronous is an `ExecutionError`, as is having none once a value is wanted.
     """
     if backend not in ("auto", "numpy"):
         raise ValueError(f"backend={backend!r} is not in this version; 'numpy' (or 'auto', the same) is")
-    if executor != "local":
-        raise ValueError(f"executor={executor!r} is not in this version; 'local' is")
+    runs = LOCAL if isinstance(executor, str) and executor == "local" else _on_dask(executor)
 
     def decorate(function: Callable[..., Any]) -> TracedFunction:
-        return TracedFunction(function, LOCAL, granularity, passes)
+        return TracedFunction(function, runs, granularity, passes)
 
     return decorate if function is None else decorate(function)
+
+
+def _on_dask(executor: Any) -> Any:
+    from traceprop.runtime.dask import executor_for
+
+    return executor_for(executor)
 
 
 def reset_graph() -> None:

@@ -14,6 +14,8 @@ from traceprop.runtime.executable import Executable
 class LocalExecutor:
     """Compiles a program once per set of options, keeps that with the program, and runs it."""
 
+    takes_inputs = False
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
 

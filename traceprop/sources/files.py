@@ -51,6 +51,21 @@ def read_bytes(path: str, kind: str = "CSV") -> bytes:
     return content
 
 
+def read_range(path: str, first: int, last: int) -> bytes:
+    """A file's bytes from `first` up to `last`. Raises `SourceError` for a file that is not there or cannot be read."""
+    try:
+        if is_remote(path):
+            system, inner = _file_system(path)
+            return bytes(system.cat_file(inner, start=first, end=last))
+        with open(path, "rb") as file:
+            file.seek(first)
+            return file.read(last - first)
+    except FileNotFoundError:
+        raise SourceError(f"{path}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from None
+
+
 def without_bom(content: bytes) -> bytes:
     """Text without the mark that some programs put before UTF-8."""
     return content.removeprefix(_BOM)

@@ -44,7 +44,8 @@ class Call:
         """Runs the program if it has not run yet. Raises `ChangedSourceError` where a source is no longer what it was."""
         with self._lock:
             if self._outcome is None:
-                self._outcome = self.executor.run(self.program, self.concrete_inputs(), self.options)
+                inputs = self.inputs if self.executor.takes_inputs else self.concrete_inputs()
+                self._outcome = self.executor.run(self.program, inputs, self.options)
             return self._outcome
 
     def concrete_inputs(self) -> list[Any]:

@@ -162,8 +162,11 @@ class Lazy:
         self._boundary = None
 
     def persist(self) -> Self:
-        """Runs now and keeps the result; gives the value itself."""
-        self.concrete()
+        """Runs now and keeps the result where it was made (on Dask: on the cluster); gives the value itself."""
+        if self.source is None:
+            self.call().outcome()
+        else:
+            self.concrete()
         return self
 
     def _refuse(self, what: str, instead: str) -> NoReturn:
