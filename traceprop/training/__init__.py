@@ -1,13 +1,16 @@
 """From a fit to what attribution and unlearning need: per-sample gradients, whose they are, and the objective."""
 
+from traceprop.training.batched import Dataset, dataset
 from traceprop.training.context import TrainingContext, training_context
 from traceprop.training.store import GradientStore
 from traceprop.training.streaming import StreamingTrainingContext, streaming_training_context
 
 __all__ = [
+    "Dataset",
     "GradientStore",
     "StreamingTrainingContext",
     "TrainingContext",
+    "dataset",
     "streaming_training_context",
     "training_context",
 ]

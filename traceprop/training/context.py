@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from traceprop.errors import ModelError
 from traceprop.tracing.granularity import checked, training_granularity
 from traceprop.training.adapter import AbstractAdapter, AbstractGradientAdapter, AbstractLinearAdapter
+from traceprop.training.batched import Dataset, cut
 from traceprop.training.checkpoints import Checkpoint, kept
 from traceprop.training.data import check_lengths, plain_array, plain_features
 from traceprop.training.logged import GradientLog, blocks_at
@@ -18,6 +19,7 @@ from traceprop.training.models import adapt
 from traceprop.training.owners import Owners, plain_owners, row_owners
 from traceprop.training.projection import Projection
 from traceprop.training.saved import save_owners
+from traceprop.training.steps import Steps
 from traceprop.training.store import GradientStore
 
 
@@ -32,6 +34,7 @@ def training_context(
     granularity: str | None = None,
     store: Any = None,
     projection: str = "sjlt",
+    data: Dataset | None = None,
 ) -> TrainingContext:
     """Keep per-sample gradients of the model that is trained inside the context, with the source rows they belong to.
 
@@ -66,6 +69,8 @@ def training_context(
     projection
         How `proj_dim` is reached: "sjlt", "sparse", "very-sparse", "masked", which store no matrix, or "gaussian";
         docs/attribution.md says what each costs and keeps.
+    data
+        A `tp.dataset`, in the place of X_train and y_train.
 
     Raises
     ------
@@ -73,6 +78,11 @@ def training_context(
         The model has no trainable parameter, is not fitted, or has no known objective; lengths differ; features are
         not finite numbers; there is no such projection.
     """
+    if data is not None:
+        if X_train is not None or y_train is not None:
+            raise ModelError("the training data are X_train and y_train, or data=; not both")
+        X_train, y_train = data.X, data.y
+        source_id = source_id or data.source_id
     chosen = Projection(1 if proj_dim is None else proj_dim, projection)
     shorter = None if proj_dim is None else chosen
     if not np.isfinite(l2) or l2 < 0:
@@ -98,7 +108,7 @@ def training_context(
             f"{log.blocks.place} hold gradients already, and those of a final model go to a new folder; to go on logging "
             "there, leave out the model"
         )
-    return TrainingContext(adapter, X_train, y_train, source_id, log, level, store is not None)
+    return TrainingContext(adapter, X_train, y_train, source_id, log, level, store is not None, data)
 
 
 class TrainingContext:
@@ -113,6 +123,7 @@ class TrainingContext:
         log: GradientLog,
         level: Any,
         stored: bool = False,
+        data: Dataset | None = None,
     ) -> None:
         self.adapter = adapter
         self.granularity = level
@@ -123,7 +134,8 @@ class TrainingContext:
         self._known_owners: Owners | None = None
         self._plain: tuple[np.ndarray, np.ndarray] | None = None
         self._logged = False
-        self._schedule: list[tuple[float, np.ndarray]] = []
+        self._steps = Steps()
+        self._given = data
         self._store: GradientStore | None = None
         self._epochs = 0
         self._checkpoints: list[Checkpoint] = []
@@ -151,23 +163,45 @@ class TrainingContext:
         return self._store
 
     def batches(
-        self, batch_size: int, shuffle: bool = False, seed: int | None = 0
-    ) -> Iterator[tuple[Any, Any, np.ndarray]]:
+        self,
+        batch_size: int | Iterable[tuple[Any, Any, Any]],
+        shuffle: bool = False,
+        seed: int | None = 0,
+        drop_last: bool = False,
+    ) -> Iterator[tuple[Any, Any, Any]]:
         """Yield (xb, yb, rows) once over the training data; rows are sample positions, int64 (b,).
 
-        Tensors of the model's dtype for a torch module, else arrays. `seed` decides the order where `shuffle` is set.
+        Given a number: tensors of the model's dtype for a torch module, else arrays; `seed` decides the order where
+        `shuffle` is set. Given a loader, a `DataLoader` over `tp.dataset` for instance: what it yields, as it is.
+
+        What a pass yields are the rows of the steps taken on it: a torch optimizer of the model's parameters tells of its
+        steps by itself, any other loop by `ctx.step`. A pass that has ended is an epoch.
         """
-        if batch_size < 1:
-            raise ModelError(f"batch_size is at least 1, not {batch_size}")
-        X, y = self._data()
-        order = np.random.default_rng(seed).permutation(len(X)) if shuffle else np.arange(len(X))
-        convert = getattr(self.adapter, "tensors", None) or (lambda xb, yb: (xb, yb))
-        for start in range(0, len(X), batch_size):
-            rows = order[start : start + batch_size]
-            yield *convert(X[rows], y[rows]), rows
+        fed = batch_size if not isinstance(batch_size, int | np.integer) else None
+        self._steps.begin()
+        try:
+            for xb, yb, rows in self._cut(int(batch_size), shuffle, seed, drop_last) if fed is None else fed:
+                self._steps.feed(rows, rows if fed is None else self._samples(rows), xb)
+                yield xb, yb, rows
+        finally:
+            self._steps.begin()
         self._epochs += 1
+        if isinstance(self._given, Dataset) and fed is None:
+            self._given.epoch += 1
         if self.granularity in ("op", "epoch"):
             self.checkpoint()
+
+    def _cut(
+        self, batch_size: int, shuffle: bool, seed: int | None, drop_last: bool
+    ) -> Iterator[tuple[Any, Any, np.ndarray]]:
+        X, y = self._data()
+        order = np.random.default_rng(seed).permutation(len(X)) if shuffle else None
+        convert = getattr(self.adapter, "tensors", None)
+        if convert is None:
+            yield from cut(X, y, batch_size, order, drop_last)
+            return
+        for xb, yb, rows in cut(X, y, batch_size, order, drop_last):
+            yield *convert(xb, yb), rows
 
     def checkpoint(self, epoch: int | None = None) -> None:
         """Keep the model as it is now, for estimators that follow training: a loop without `batches` calls it itself.
@@ -180,12 +214,15 @@ class TrainingContext:
             last = self._checkpoints[-1].adapter if self._checkpoints else None
             if last is not None and np.array_equal(last.parameters(), self.adapter.parameters()):
                 return
-            self._checkpoints.append(Checkpoint(self.adapter.frozen(), self._epochs, len(self._schedule)))
+            self._checkpoints.append(Checkpoint(self.adapter.frozen(), self._epochs, len(self._steps.schedule)))
             self._checkpoints = kept(self._checkpoints)
 
     def step(self, loss: Any, rows: Any) -> None:
-        """Record that an optimizer step was taken on those samples, with that loss; it takes none itself."""
-        self._schedule.append((float(getattr(loss, "detach", lambda: loss)()), self._samples(rows)))
+        """Record that an optimizer step was taken on those samples, with that loss; it takes none itself.
+
+        Of a step that a torch optimizer told of by itself, this tells the loss.
+        """
+        self._steps.told(loss, None if self._steps.fed(rows) else self._samples(rows))
 
     def log_gradient(
         self,
@@ -213,11 +250,13 @@ class TrainingContext:
             rows,
             weight,
             self._epochs if epoch is None else epoch,
-            len(self._schedule) if step is None else step,
+            len(self._steps.schedule) if step is None else step,
             np.nan if loss is None else plain_array(loss, "the loss"),
         )
 
     def __enter__(self) -> TrainingContext:
+        if self.granularity is not None and self.adapter is not None:
+            self._steps.watch(self.adapter.model)
         return self
 
     def __exit__(
@@ -227,6 +266,7 @@ class TrainingContext:
             if kind is None and self.granularity is not None:
                 self._store = self._make_store()
         finally:
+            self._steps.unwatch()
             self._log.blocks.close()
 
     def _make_store(self) -> GradientStore:
@@ -242,7 +282,7 @@ class TrainingContext:
             X,
             y,
             granularity=self.granularity,
-            schedule=self._schedule,
+            schedule=self._steps.schedule,
             lazies=(self._X, self._y),
         )
         if isinstance(self.adapter, AbstractLinearAdapter):
@@ -253,7 +293,7 @@ class TrainingContext:
             store.checkpoints = self._checkpoints
         if self._stored:
             self._keep_owners()
-            self._log.add_final(self.adapter, X, y, self._epochs, len(self._schedule))
+            self._log.add_final(self.adapter, X, y, self._epochs, len(self._steps.schedule))
             store.blocks = self._log.blocks
         return store
 
@@ -261,7 +301,9 @@ class TrainingContext:
         blocks = self._log.blocks
         blocks.flush()
         known = len(self._data()[0]) if self._X is not None else int(blocks.columns()["sample"].max()) + 1
-        return GradientStore(self._owners(known), blocks=blocks, granularity=self.granularity, schedule=self._schedule)
+        return GradientStore(
+            self._owners(known), blocks=blocks, granularity=self.granularity, schedule=self._steps.schedule
+        )
 
     def _keep_owners(self) -> None:
         """Save whose the gradients are before the first is written, so that a crash leaves both."""
@@ -281,8 +323,9 @@ class TrainingContext:
         if self._plain is None:
             if self._X is None:
                 raise ModelError("the training context has no X_train")
-            X = plain_features(self._X, "X_train")
-            y = np.zeros(len(X)) if self._y is None else plain_array(self._y, "y_train")
+            given = self._given.arrays if self._given is not None else (self._X, self._y)
+            X = plain_features(given[0], "X_train")
+            y = np.zeros(len(X)) if given[1] is None else plain_array(given[1], "y_train")
             check_lengths(X, y, ("X_train", "y_train"))
             self._plain = X, y
         return self._plain
