@@ -10,9 +10,14 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 sources = sorted(Path("traceprop/passes/kernels").glob("_*.pyx"))
+options = ["-O3", "-g0", "-ffp-contract=off"]  # a product and a sum are rounded each, as NumPy does it
 kernels = cythonize(
     [
-        Extension(".".join(source.with_suffix("").parts), [source.as_posix()], extra_compile_args=["-O3", "-g0"])
+        Extension(
+            ".".join(source.with_suffix("").parts),
+            [source.as_posix()],
+            extra_compile_args=options,
+        )
         for source in sources
     ],
     build_dir="build/cython",

@@ -22,6 +22,9 @@ _NAMES = {np.dtype(numpy): name for name, numpy in reversed(DTYPES.items()) if n
 
 def dtype_name(dtype: object) -> str:
     """The IR's name of a NumPy dtype: `float64` is `f64`. Raises `TypeError` for dtypes that the IR doesn't have."""
+    known = _NAMES.get(dtype) if isinstance(dtype, np.dtype) else None
+    if known is not None:
+        return known
     resolved = np.dtype(dtype)  # type: ignore[call-overload]
     if resolved.kind in "UT":
         return "str"

@@ -3,6 +3,7 @@
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 cdef extern from *:
     """
@@ -24,17 +25,39 @@ cdef inline uint64_t _mix(uint64_t word, uint64_t key) noexcept nogil:
     return (x ^ (x >> 32)) * TP_ODD_2
 
 
-def hash_words(const unsigned char[::1] words):
-    cdef Py_ssize_t i, size = words.shape[0], whole = size // 8
+cdef uint64_t _hash(const unsigned char* at, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t i, whole = size // 8
     cdef uint64_t total = 0, word, key = 0
-    cdef const unsigned char* at = &words[0] if size else NULL
-    with nogil:
-        for i in range(whole):
-            memcpy(&word, at + 8 * i, 8)  # the bytes need not be aligned
-            total += _mix(word, key)
-            key += TP_STEP
-        word = 0
-        if size > 8 * whole:
-            memcpy(&word, at + 8 * whole, size - 8 * whole)
+    for i in range(whole):
+        memcpy(&word, at + 8 * i, 8)  # the bytes need not be aligned
         total += _mix(word, key)
+        key += TP_STEP
+    word = 0
+    if size > 8 * whole:
+        memcpy(&word, at + 8 * whole, size - 8 * whole)
+    return total + _mix(word, key)
+
+
+def hash_words(const unsigned char[::1] words):
+    cdef Py_ssize_t size = words.shape[0]
+    cdef const unsigned char* at = &words[0] if size else NULL
+    cdef uint64_t total
+    with nogil:
+        total = _hash(at, size)
     return total
+
+
+def fingerprint(object array, uint64_t header):
+    """dispatch.fingerprint of a buffer in C order. Raises `BufferError` or `ValueError` for others, and for dates."""
+    cdef Py_buffer buffer
+    cdef uint64_t state
+    PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
+    try:
+        with nogil:
+            state = _hash(<const unsigned char*>buffer.buf, buffer.len)
+    finally:
+        PyBuffer_Release(&buffer)
+    state = (state ^ header) + TP_STEP
+    state = (state ^ (state >> 33)) * TP_ODD_1
+    state = (state ^ (state >> 33)) * TP_ODD_2
+    return state ^ (state >> 33)

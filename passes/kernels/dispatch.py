@@ -129,11 +129,16 @@ def fingerprint(array: ArrayLike) -> int:
     values = np.asarray(array)
     if values.dtype.hasobject:
         raise TypeError("an array of Python objects has no bytes to fingerprint; convert it to numbers or strings")
-    shape = values.shape
-    raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8) if values.size else np.empty(0, dtype=np.uint8)
+    header = _header(values.dtype, values.shape)
     module = _compiled(_fingerprint)
+    if module is not None:
+        try:
+            return module.fingerprint(values, header)  # type: ignore[no-any-return]
+        except (BufferError, ValueError):  # not in C order, or dates, of which buffers know nothing
+            pass
+    raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8) if values.size else np.empty(0, dtype=np.uint8)
     state = reference.hash_words(raw) if module is None else int(module.hash_words(raw))
-    return _finish(state ^ _header(values.dtype, shape))
+    return _finish(state ^ header)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -514,3 +514,19 @@ def arithmetic_runs(numbers: Ints) -> Runs:
     lone = np.diff(np.append(first, len(numbers))) == 1
     taken = np.where(lone, 0, np.append(steps, 0)[first]) if len(first) else first
     return first, taken.astype(np.int64)
+
+
+def column_means(x: Floats, count: float, out: Floats, double: bool) -> bool:
+    """Write the sum of each column of x, rows of out's length, over `count` to out (c,), and tell whether all are finite."""
+    np.true_divide(np.add.reduce(x.reshape(-1, len(out)), 0), np.float64(count), out, casting="unsafe")
+    return bool(np.isfinite(out).all())
+
+
+def column_spreads(x: Floats, count: float, root: bool, out: Floats, double: bool) -> bool:
+    """Write x's means to the second row of out (2, c), the squares around them over `count`, or their root, to the first."""
+    rows = x.reshape(-1, out.shape[1])
+    column_means(x, len(rows), out[1], double)
+    np.true_divide(np.add.reduce(np.square(rows - out[1]), 0), np.float64(count), out[0], casting="unsafe")
+    if root:
+        np.sqrt(out[0], out[0])
+    return bool(np.isfinite(out[0]).all())

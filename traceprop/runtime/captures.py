@@ -61,6 +61,10 @@ class Captures(dict[Value, Any]):
         return sum(int(getattr(held, "nbytes", 0)) for held in arrays.values())
 
 
+NOTHING = Captures({})
+"""Of runs that keep nothing, which are most."""
+
+
 def _owner(array: Any) -> Any:
     base = getattr(array, "base", None)
     return array if base is None else base

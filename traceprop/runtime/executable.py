@@ -16,7 +16,7 @@ from traceprop.ir.executor import Outcome
 from traceprop.ir.opset import record as record_op
 from traceprop.passes.optimize.asked import asked
 from traceprop.passes.pipeline import FOR_ARRAYS, Pipeline, default_pipeline
-from traceprop.runtime.captures import WAITING, Captures
+from traceprop.runtime.captures import NOTHING, WAITING, Captures
 from traceprop.runtime.codegen import generate
 from traceprop.runtime.worlds import entered
 
@@ -77,6 +77,8 @@ class Executable:
             op = self._failed(error)
             where = f"{op.label} at {op.location or 'an unknown line'}" if op else self.traced.name
             raise ExecutionError(f"{where} failed: {error}") from error
+        if not captures:
+            return Outcome(results, NOTHING, sizes, self._executed)
         found = {value: held for value, held in zip(self._kept, captures, strict=True) if held is not None}
         kept = Captures(found, self._hints)
         WAITING.add(kept)

@@ -31,7 +31,10 @@ class LocalExecutor:
 
     def run(self, program: Program, inputs: Sequence[Any], options: Mapping[str, Any]) -> Outcome:
         """Runs a program on one concrete input per parameter."""
-        return self.compile(program, options).run(inputs)
+        ready = program.memo.get("ready")
+        if ready is None or ready[0] is not options:
+            ready = program.memo["ready"] = (options, self.compile(program, options))
+        return ready[1].run(inputs)  # type: ignore[no-any-return]
 
 
 LOCAL = LocalExecutor()

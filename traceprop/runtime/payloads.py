@@ -11,6 +11,7 @@ import numpy as np
 
 from traceprop.errors import ExecutionError
 from traceprop.runtime import table, table_cells, table_groups, table_rows, table_terms, weighted
+from traceprop.runtime.reductions import reduction
 from traceprop.tracing.numpy import PAYLOADS as NUMPY
 
 _UFUNC = re.compile(r"numpy\.([a-z_0-9]+)(\.reduce|\.accumulate)?")
@@ -42,6 +43,9 @@ def resolve(payload: str) -> Callable[..., Any]:
 
         if payload.removeprefix("partial.") in PARTIALS:
             return PARTIALS[payload.removeprefix("partial.")]
+    fast = reduction(payload.removeprefix("numpy.")) if payload in NUMPY else None
+    if fast is not None:
+        return fast
     if payload in NUMPY:
         return operator.attrgetter(payload.removeprefix("numpy."))(np)
     match = _UFUNC.fullmatch(payload)

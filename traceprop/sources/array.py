@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from traceprop.errors import ChangedSourceError, LineageError, SourceError
-from traceprop.ir import ArrayType, Dim
+from traceprop.ir import ArrayType, Dim, symbol
 from traceprop.ir.types import dtype_name
 from traceprop.passes.kernels.dispatch import fingerprint
 from traceprop.sources.source import Source, check_id, next_array_id
@@ -19,17 +20,23 @@ if TYPE_CHECKING:
 
 def content_fingerprint(array: np.ndarray) -> int:
     """A 64-bit hash of an array's content; for arrays of Python objects, of their text."""
-    if array.dtype == object:
+    if array.dtype.kind == "O":
         text = repr((array.shape, array.ravel().tolist())).encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())  # the same in every process, unlike hash()
     return fingerprint(array)
+
+
+@functools.lru_cache(maxsize=4096)
+def _kind(dtype: str, row: tuple[int, ...] | None) -> ArrayType:
+    """The type of arrays with rows of one shape, any number of them; `None`: of a single number."""
+    return ArrayType(dtype, () if row is None else (symbol("N"), *row))
 
 
 class ArraySource(Source):
     """An array whose axis 0 is its rows. It is not copied: writing to it between call and run is an error then."""
 
     def __init__(self, array: Any, source_id: str | None = None, name: str = "array") -> None:
-        if isinstance(array, np.ma.MaskedArray):
+        if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
             raise SourceError(f"{name} is a masked array, and its mask would be lost; fill it first: {name}.filled(…)")
         self._array = np.asarray(array)
         self.id = check_id(source_id) if source_id is not None else next_array_id()
@@ -40,6 +47,9 @@ class ArraySource(Source):
     @property
     def content_hash(self) -> str:
         return f"{self.dtype}{self._array.shape}:{self._fingerprint & (2**64 - 1):016x}"
+
+    def _kind(self) -> ArrayType:
+        return _kind(self.dtype, self._array.shape[1:] if self._array.ndim else None)
 
     def value(self) -> np.ndarray:
         return self._array

@@ -49,12 +49,18 @@ class Source(ABC):
     """Stands for a source that was not given; it has no rows."""
     key: str | None = None
     """The column that identifies the rows, wherever in the file they stand."""
+    _signature: tuple[Any, ...] | None = None
     lineage: Any = None
     """The `traceprop.lineage.View` of the saved result that this is, cell for cell; `None` for a first source."""
 
     @abstractmethod
     def value(self) -> Any:
         """The concrete data: a NumPy array or a polars DataFrame. Not to be written to."""
+
+    def concrete(self) -> Any:
+        """The data for a run. Raises `ChangedSourceError` where it is not what it was when the source was made."""
+        self.check_unchanged()
+        return self.value()
 
     @abstractmethod
     def type(self, rows: Dim) -> Type:
@@ -64,10 +70,16 @@ class Source(ABC):
     def frame(self) -> pl.DataFrame:
         """The data as a table, for predicates. Raises `LineageError` where it has no columns."""
 
-    @functools.cached_property
+    @property
     def signature(self) -> tuple[Any, ...]:
         """What of the source a trace is for; its number of rows apart, unless that is one, which NumPy broadcasts."""
-        return (_one_of(self.type(symbol("N"))), self.n_rows == 1, self.id, self.world, self.generator)
+        if self._signature is None:
+            kind = self._kind()
+            self._signature = (kind, self.n_rows == 1, self.id, self.world, self.generator)
+        return self._signature
+
+    def _kind(self) -> Type:
+        return _one_of(self.type(symbol("N")))
 
     @property
     @abstractmethod

@@ -50,6 +50,9 @@ class Traced:
 
     def results(self, call: Call, values: Mapping[Value, Value] | None = None) -> Any:
         """What the function returns, its values those of a call; of another program by way of `values`."""
+        result = self.result
+        if values is None and isinstance(result, Lazy) and result.trace is not None:  # most functions return one value
+            return type(result)(result.value, call=call)
         return _wrapped(self.result, lambda leaf: Lazy.of(values[leaf.value] if values else leaf.value, call=call))
 
 
@@ -72,6 +75,7 @@ class TracedFunction:
         self._lock = threading.RLock()
         self._signature = inspect.signature(getattr(function, "forward", function))
         self._positional = _positional(self._signature)
+        self._known_options: dict[tuple[str | None, str], Mapping[str, Any]] = {}
         self._guards: tuple[tuple[Guard, Traced], ...] = ()
         self._active = threading.local()
 
@@ -159,12 +163,21 @@ class TracedFunction:
         if sources is not None:
             for guard, traced in self._guards:
                 if guard.accepts(sources) and guard.surroundings.same_contents():
-                    return traced, self._call(traced, sources, guard.world)
+                    told_apart = not traced.captured and guard.tells_apart(sources)
+                    return traced, self._call(traced, sources, guard.world, told_apart)
         return self._looked_up(args, kwargs, sources)
 
-    def _call(self, traced: Traced, given: list[Any], world: str) -> Call:
-        options = {"granularity": self.granularity, "passes": self.passes, "world": world}
-        return Call(traced.program, [*given, *traced.captured], self.executor, options)
+    def _call(self, traced: Traced, given: list[Any], world: str, told_apart: bool = False) -> Call:
+        return Call(traced.program, (*given, *traced.captured), self.executor, self._options(world), told_apart)
+
+    def _options(self, world: str) -> Mapping[str, Any]:
+        """What a call made now is run with: one object for equal options, by which the executor knows them again."""
+        granularity = self.granularity
+        known = self._known_options.get((granularity, world))
+        if known is None:
+            made = {"granularity": granularity, "passes": self.passes, "world": world}
+            known = self._known_options.setdefault((granularity, world), made)
+        return known
 
     def _looked_up(self, args: Any, kwargs: Any, sources: list[Source] | None) -> tuple[Traced, Call]:
         """By everything that a trace depends on; traced anew where there is none. The next call like it has a guard."""

@@ -6,6 +6,7 @@ of that costs tens of microseconds; a guard remembers the objects behind it and 
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.ir import Expr, Param
-from traceprop.sources import Source
+from traceprop.sources import ArraySource, Source
 from traceprop.tracing.contents import content_key
 from traceprop.tracing.inputs import as_input
 from traceprop.tracing.lazy import Lazy
@@ -68,7 +69,10 @@ class Surroundings:
 
     def same_contents(self) -> bool:
         """Whether what can be written to in place holds what it held: arrays by their fingerprint."""
-        return all(content_key(value) == key for value, key in self._contents)
+        for value, key in self._contents:  # noqa: SIM110 (most functions have none, and a generator costs more)
+            if content_key(value) != key:
+                return False
+        return True
 
 
 def _held(cell: types.CellType) -> Any:
@@ -81,7 +85,7 @@ def _held(cell: types.CellType) -> Any:
 class Guard:
     """The surroundings and argument types of one call by position with sources; `accepts` says whether another is like it."""
 
-    __slots__ = ("_counts", "_equal", "_free", "_mode", "_signatures", "_smallest", "surroundings", "world")
+    __slots__ = ("_apart", "_counts", "_equal", "_free", "_mode", "_signatures", "_smallest", "surroundings", "world")
 
     def __init__(
         self, sources: Sequence[Source], params: Sequence[Param], smallest: int, surroundings: Surroundings, world: str
@@ -91,6 +95,7 @@ class Guard:
         self._mode = mode_of(world)
         self._smallest = smallest
         self._signatures = [source.signature for source in sources]
+        self._apart = len({source.id for source in sources}) == len(sources)
         dims = [param.type.dims[0] if param.rank else None for param in params[: len(sources)]]
         self._counts = [(k, dim) for k, dim in enumerate(dims) if isinstance(dim, int)]
         self._free = [k for k, dim in enumerate(dims) if smallest and isinstance(dim, Expr)]
@@ -110,7 +115,16 @@ class Guard:
         for k in self._free:
             if sources[k].n_rows < self._smallest:
                 return False
-        return self._mode == mode_of(self.world) and self.surroundings.same_objects()
+        if self._mode is not None and self._mode != mode_of(self.world):
+            return False
+        return self.surroundings.same_objects()
+
+    def tells_apart(self, sources: Sequence[Source]) -> bool:
+        """Whether sources that it accepts have ids that differ, those behind them included."""
+        return self._apart and not any(map(_continues, sources))
+
+
+_continues = operator.attrgetter("lineage")
 
 
 def sources_of(names: Sequence[str], args: Sequence[Any]) -> list[Source] | None:
@@ -118,9 +132,16 @@ def sources_of(names: Sequence[str], args: Sequence[Any]) -> list[Source] | None
     if len(args) != len(names):
         return None
     found = []
-    for name, value in zip(names, args, strict=True):
-        source = as_input(name, value) if isinstance(value, (Lazy, np.ndarray)) else value
-        if not isinstance(source, Source):
+    for name, value in zip(names, args):  # noqa: B905 (as long as each other; this runs on every call)
+        if type(value) is np.ndarray:
+            found.append(ArraySource(value, name, name))
+            continue
+        if isinstance(value, Lazy):
+            source = value.source
+        else:
+            source = as_input(name, value) if isinstance(value, np.ndarray) else value
+            source = source if isinstance(source, Source) else None
+        if source is None:
             return None
         found.append(source)
     return found

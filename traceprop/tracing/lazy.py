@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _fresh_numbers: dict[str, int] = {}
+_NOTHING: Mapping[Param, Any] = {}
 _making_calls = threading.RLock()
 
 
@@ -56,7 +57,7 @@ class Lazy:
         self.value = value
         self.trace = trace
         self._call = call
-        self.inputs: Mapping[Param, Any] = inputs or {}
+        self.inputs: Mapping[Param, Any] = inputs or _NOTHING
         self.executor = executor if call is None else call.executor
         self._boundary: Param | None = None
         self._mask_positions: Any = None
@@ -105,6 +106,8 @@ class Lazy:
         """The call that computes this value. Raises `TraceError` inside a trace, where there is nothing to compute."""
         if self.trace is not None:
             raise _no_data(self, "its value")
+        if self._call is not None:
+            return self._call
         with _making_calls:  # a value asked for by two threads has one call, which runs once
             if self._call is None:
                 assert self.executor is not None
@@ -116,12 +119,11 @@ class Lazy:
 
     def concrete(self) -> Any:
         """The data as the engines hold it; runs the program if it has not run."""
-        source = self.source
-        if source is not None:
-            source.check_unchanged()
-            return source.value()
+        if self._call is None and (source := self.source) is not None:
+            return source.concrete()
         call = self.call()
-        return call.outcome().results[call.program.returns.index(self.value)]
+        returns = call.program.returns
+        return call.outcome().results[0 if returns[0] is self.value else returns.index(self.value)]
 
     def known_shape(self) -> tuple[int | None, ...]:
         """The shape as far as it is known without running."""

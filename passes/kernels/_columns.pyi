@@ -1,0 +1,6 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def column_means(x: NDArray[Any], count: float, out: NDArray[Any], double: bool) -> bool: ...
+def column_spreads(x: NDArray[Any], count: float, root: bool, out: NDArray[Any], double: bool) -> bool: ...
