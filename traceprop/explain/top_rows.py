@@ -12,8 +12,8 @@ from traceprop.explain.estimators import Found
 from traceprop.explain.result import entries
 from traceprop.explain.scores import Scores
 from traceprop.passes.kernels.dispatch import topk
+from traceprop.runtime.progress import progress
 from traceprop.training.owners import Owners
-from traceprop.training.progress import progress
 
 SCORES = 1 << 24
 """Scores that are there at a time: 64 MiB."""

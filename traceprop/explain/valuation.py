@@ -22,8 +22,8 @@ from traceprop.passes.valuation import (
     threshold_shapley,
     weighted_shapley,
 )
+from traceprop.runtime.progress import progress
 from traceprop.training.owners import Owners
-from traceprop.training.progress import progress
 from traceprop.training.store import GradientStore
 
 METHODS = ("knn-shapley", "threshold", "weighted", "source-shapley")

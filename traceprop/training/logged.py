@@ -10,10 +10,10 @@ import numpy as np
 
 from traceprop.errors import ModelError
 from traceprop.passes.attribution.losses import Floats
+from traceprop.runtime.progress import progress
 from traceprop.stores import GradientBlocks
 from traceprop.training.adapter import GRADIENT_BYTES, AbstractAdapter, AbstractGradientAdapter, AbstractLinearAdapter
 from traceprop.training.data import plain_array
-from traceprop.training.progress import progress
 from traceprop.training.projection import SEED, Projection
 
 CHUNK_BYTES = 1 << 26

@@ -8,8 +8,8 @@ import numpy as np
 from torch import nn
 
 from traceprop.errors import ModelError
+from traceprop.runtime.progress import progress
 from traceprop.training.checkpoints import Checkpoint
-from traceprop.training.progress import progress
 from traceprop.training.store import GradientStore
 from traceprop.training.torch import Deciding
 from traceprop.training.torch_steps import MakeOptimizer

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from traceprop.passes.attribution.losses import Floats
-from traceprop.training.progress import progress
+from traceprop.runtime.progress import progress
 from traceprop.training.torch import Deciding
 
 CHUNK = 4096

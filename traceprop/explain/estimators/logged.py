@@ -11,9 +11,9 @@ from traceprop.errors import ModelError
 from traceprop.explain.estimators.base import AbstractEstimator, Found, subset_effects
 from traceprop.passes.attribution.top import top_products
 from traceprop.passes.kernels.dispatch import topk
+from traceprop.runtime.progress import progress
 from traceprop.stores import GradientBlocks
 from traceprop.training.logged import as_stored
-from traceprop.training.progress import progress
 
 SUMS = 1 << 25
 """Sums that are there at a time: 128 MiB."""

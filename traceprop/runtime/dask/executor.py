@@ -63,9 +63,6 @@ class DaskExecutor:
                 given.check_unchanged()
         planned = planned_for(program, options)
         client = self.client
-        from traceprop.runtime.dask.workers import make_ready
-
-        make_ready(client)
         edges = self._edges(planned.plan, dict(zip(program.params, inputs, strict=True)), client)
         held = {
             param: _input(given, planned.plan, param, edges, client)

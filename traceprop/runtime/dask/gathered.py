@@ -119,6 +119,7 @@ def outcome_of(run: ClusterRun, executed: int, given: Mapping[Value, tuple[int, 
         for dim, size in zip(param.type.dims, shape, strict=False):
             _name(sizes, dim, size)
     results = ClusterResults([_result(run, k, kept, counts) for k, kept in enumerate(run.plan.returns)])
+    run.keep({name for held in results.held for name in held.names})
     found = {run.plan.captures[k].value: Moved(pieces) for k, pieces in blobs.items()}
     captures = Captures(found, _hints(found))
     WAITING.add(captures)
@@ -126,7 +127,7 @@ def outcome_of(run: ClusterRun, executed: int, given: Mapping[Value, tuple[int, 
 
 
 def _reports(run: ClusterRun) -> tuple[dict[int, list[Report]], dict[int, list[tuple[int, ...]]]]:
-    run.futures([])  # names are known once tasks are submitted
+    run.submit_all()  # which says what there is to ask for
     names = [name for each in run.reports.values() for name in each]
     more = [name for each in run.shapes.values() for name in each]
     found = iter(run.fetch([*names, *more]))
