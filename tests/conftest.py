@@ -78,3 +78,18 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data sets: {'TRACEPROP_DATA names ' + str(folder) if named else 'TRACEPROP_DATA is not set'}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def client():
+    """A client of a real `LocalCluster`: two worker processes of one thread each, which tests may kill."""
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed (traceprop[dask])")
+    import dask
+
+    # A cluster on this machine gives up a worker that is away when it looks, and here they are killed again and again.
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client

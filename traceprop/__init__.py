@@ -15,7 +15,7 @@ _HOMES = {
         "set_granularity trace"
     ),
     "traceprop.lineage": "Location View provenance",
-    "traceprop.training": "GradientStore dataset streaming_training_context training_context",
+    "traceprop.training": "GradientStore dataset partitioned_gradients streaming_training_context training_context",
     "traceprop.explain": "AttributionResult UnlearningResult ValuationResult attribution_engine data_valuation unlearn",
     "traceprop.reports": "compliance_report",
 }
@@ -62,7 +62,13 @@ if TYPE_CHECKING:
     )
     from traceprop.lineage import Location, View, provenance
     from traceprop.reports import compliance_report
-    from traceprop.training import GradientStore, dataset, streaming_training_context, training_context
+    from traceprop.training import (
+        GradientStore,
+        dataset,
+        partitioned_gradients,
+        streaming_training_context,
+        training_context,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -2,15 +2,18 @@
 
 from traceprop.training.batched import Dataset, dataset
 from traceprop.training.context import TrainingContext, training_context
+from traceprop.training.partitioned import PartitionedGradients, partitioned_gradients
 from traceprop.training.store import GradientStore
 from traceprop.training.streaming import StreamingTrainingContext, streaming_training_context
 
 __all__ = [
     "Dataset",
     "GradientStore",
+    "PartitionedGradients",
     "StreamingTrainingContext",
     "TrainingContext",
     "dataset",
+    "partitioned_gradients",
     "streaming_training_context",
     "training_context",
 ]

@@ -78,15 +78,21 @@ def final_gradients(adapter: AbstractAdapter, X: np.ndarray, y: np.ndarray) -> I
     assert isinstance(adapter, AbstractLinearAdapter)
     objective, theta = adapter.objective(X, y), adapter.theta()
     terms = objective.row_terms(theta)
-    place, factor = _order(adapter, theta.size)
+    place, factor = parameter_order(adapter, theta.size)
     for rows in _chunks(len(X), theta.size):
-        outer = terms.gradient[rows][:, :, None] * objective.features[rows][:, None, :]
-        gradients = np.empty((len(outer), theta.size))
-        gradients[:, place] = outer.reshape(len(outer), -1) / factor
+        gradients = by_parameters(objective.features[rows], terms.gradient[rows], place, factor)
         yield rows.start, terms.loss[rows], gradients
 
 
-def _order(adapter: AbstractLinearAdapter, size: int) -> tuple[np.ndarray, Floats]:
+def by_parameters(features: Floats, slopes: Floats, place: np.ndarray, factor: Floats) -> Floats:
+    """Gradients (m, p) in the framework's parameters, of features (m, d) and derivatives (m, k) in the logits."""
+    outer = slopes[:, :, None] * features[:, None, :]
+    gradients = np.empty((len(outer), len(place)))
+    gradients[:, place] = outer.reshape(len(outer), -1) / factor
+    return gradients
+
+
+def parameter_order(adapter: AbstractLinearAdapter, size: int) -> tuple[np.ndarray, Floats]:
     """Where the class-major parameters stand among the framework's, and by what `class_major` multiplies each."""
     factor = adapter.class_major(np.ones(size))
     place = np.rint(adapter.class_major(np.arange(size, dtype=np.float64)) / factor).astype(np.int64)

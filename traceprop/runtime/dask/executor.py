@@ -50,6 +50,11 @@ class DaskExecutor:
         """The client. Raises `ExecutionError` where there is none that runs."""
         return current_client() if self._client is None else check_client(self._client)
 
+    @property
+    def threads(self) -> int:
+        """How many tasks the cluster runs at once."""
+        return threads_of(self.client)
+
     def compile(self, program: Program, options: Mapping[str, Any]) -> DaskExecutable:
         """The program with its plan."""
         return DaskExecutable(self, program, options)
@@ -77,7 +82,7 @@ class DaskExecutor:
         found: dict[int, list[int]] = {}
         sizes: dict[int, tuple[int, int]] = {}
         for param, domain in zip(plan.partitioned, plan.domains, strict=True):
-            there = _on_cluster(inputs[param], client)
+            there = on_cluster(inputs[param], client)
             if there is not None and domain not in found:
                 found[domain] = there.edges
             rows, nbytes = _size(inputs[param], there)
@@ -226,7 +231,7 @@ def _plan(program: Program, level: str) -> tuple[Plan, list[str], str]:
 # -- inputs -------------------------------------------------------------------------------------------------------------
 
 
-def _on_cluster(given: Any, client: Any) -> OnCluster | None:
+def on_cluster(given: Any, client: Any) -> OnCluster | None:
     """The partitions of an input that an earlier run left on this cluster, if it did and they are rows."""
     if isinstance(given, Source) or given.source is not None:
         return None
@@ -259,7 +264,7 @@ def _input(given: Any, plan: Plan, param: Param, edges: Sequence[Sequence[int]],
     source = given if isinstance(given, Source) else given.source
     if source is not None:
         return SourceInput(source, mine or [0, source.n_rows])
-    there = _on_cluster(given, client)
+    there = on_cluster(given, client)
     if there is not None and mine == there.edges:
         return ClusterInput(there)
     return ValueInput(given.concrete())

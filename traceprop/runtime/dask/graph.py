@@ -13,7 +13,6 @@ import numpy as np
 
 from traceprop.errors import ExecutionError, TracepropError
 from traceprop.runtime.dask import tasks
-from traceprop.runtime.dask.workers import make_ready
 from traceprop.runtime.progress import PATIENCE, progress
 
 FAN_IN = 4
@@ -38,6 +37,8 @@ class AbstractGraph(ABC):
     """
 
     def __init__(self, client: Any) -> None:
+        from traceprop.runtime.dask.workers import make_ready  # which loads distributed
+
         make_ready(client)
         self.client = client
         self.bytes_sent = 0
@@ -81,6 +82,10 @@ class AbstractGraph(ABC):
                 raise ExecutionError(
                     f"{error}. A task that takes worker after worker down wants more memory than they have: smaller "
                     "partitions (batch_size=, in rows), or larger workers"
+                ) from None
+            except TimeoutError as error:
+                raise ExecutionError(
+                    f"the Dask cluster has no workers that answer ({error}); start some, or scale it up"
                 ) from None
             except TracepropError:
                 raise
