@@ -28,6 +28,7 @@ class Digits:
     batch: int
     epochs: int
     checkpoints: tuple[int, ...]
+    activation: str = "ReLU"
 
     def model(self, seed: int) -> Any:
         """An untrained network."""
@@ -37,7 +38,7 @@ class Digits:
         torch.manual_seed(seed)
         parts: list[Any] = []
         for here, there in zip(self.layers, self.layers[1:], strict=False):
-            parts += [nn.Linear(here, there), nn.ReLU()]
+            parts += [nn.Linear(here, there), getattr(nn, self.activation)()]
         return nn.Sequential(*parts[:-1])
 
     def loss(self, reduction: str = "mean") -> Any:
@@ -57,14 +58,20 @@ class Digits:
             pass
         return model
 
+    def make_optimizer(self, parameters: Any) -> Any:
+        """The optimizer of a training run."""
+        import torch
+
+        if self.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr=self.rate)
+        return torch.optim.SGD(parameters, lr=self.rate, momentum=0.9)
+
     def passes(self, model: Any, rows: np.ndarray) -> Iterator[int]:
         """Train pass by pass over the rows; yields the number of passes behind."""
         import torch
 
         torch.set_flush_denormal(True)  # what Adam keeps of inputs that are always 0 would slow everything down
-        kinds = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        more = {"momentum": 0.9} if self.optimizer == "sgd" else {}
-        optimizer = kinds[self.optimizer](model.parameters(), lr=self.rate, **more)
+        optimizer = self.make_optimizer(model.parameters())
         X, y, loss = torch.from_numpy(self.X[rows]), torch.from_numpy(self.y[rows]), self.loss()
         for epoch in range(self.epochs):
             for at in torch.randperm(len(X)).split(self.batch):

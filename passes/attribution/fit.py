@@ -10,6 +10,7 @@ import numpy as np
 from traceprop.passes.attribution.curvature import Curvature
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective, unflat
+from traceprop.passes.attribution.separable import errors
 
 CONVERGED_SHIFT = 1e-3
 CONVERGED_GRADIENT = 1e-6
@@ -60,7 +61,7 @@ def _judge(
     if curvature.negative:
         return "refused", "the loss curves downwards at these parameters, so they are no minimum and nothing follows"
     if objective.strength == 0 and objective.loss.cross_entropy:
-        if _separates(objective, theta):
+        if not errors(objective, theta):
             return "refused", (
                 "the training rows are separable and nothing is penalised, so the best parameters are infinite and no "
                 "row has a finite influence; fit with an L2 penalty"
@@ -76,16 +77,6 @@ def _judge(
             f"would move a training logit by {shift:.1e}; fit to a smaller tolerance for an exact answer"
         )
     return "exact", f"exact Hessian with the penalty, at a fit whose gradient norm is {norm:.1e}"
-
-
-def _separates(objective: LinearObjective, theta: Floats) -> bool:
-    """Whether the parameters themselves give every kept row its own label."""
-    logits = objective.features[objective.kept] @ theta
-    y = objective.y[objective.kept]
-    if objective.classes == 1:
-        return bool(((2.0 * y - 1.0) * logits[:, 0] > 0).all())
-    best = np.sort(logits, axis=1)
-    return bool(((logits.argmax(axis=1) == y) & (best[:, -1] > best[:, -2])).all())
 
 
 def row_gradient_size(objective: LinearObjective, theta: Floats) -> float:

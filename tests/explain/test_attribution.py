@@ -44,6 +44,21 @@ class TestScores:
         assert scores.verdict == "estimated"
         assert f"{ctx.gradient_store.gradient_norm:.1e}" in scores.why
 
+    def test_scores_of_a_fit_with_too_few_rows_are_refused(self):
+        from sklearn.linear_model import LogisticRegression
+
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(1_000, 301))
+        y = (X[:, :5].sum(axis=1) + 2 * rng.normal(size=1_000) > 0).astype(int)
+        model = LogisticRegression(C=0.1, max_iter=1_000, tol=1e-8).fit(X, y)
+        with tp.training_context(model, X, y) as ctx:
+            pass
+        for estimator in ("influence", "newton"):
+            scores = tp.attribution_engine(ctx.gradient_store, estimator).scores(X[:3], y[:3])
+            assert scores.verdict == "refused"
+            assert "half of the 1,000 training rows is linearly separable" in scores.why
+            assert np.isnan(scores).all()
+
     def test_separable_rows_without_a_penalty_are_refused(self):
         from sklearn.linear_model import LogisticRegression
 

@@ -35,7 +35,7 @@ def first(tmp_path_factory):
     """Lazy features and labels of the file `clients`, and a folder."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(N, 2)) * 3 + 1
-    y = (X.sum(axis=1) + rng.normal(size=N) > 2).astype(int)
+    y = (X.sum(axis=1) + 4 * rng.normal(size=N) > 2).astype(int)
     folder = tmp_path_factory.mktemp("chain")
     pl.DataFrame({"id": np.arange(N)[::-1], "a": X[:, 0], "b": X[:, 1], "y": y}).write_csv(folder / "clients.csv")
     return *tp.trace(prepare)(tp.read_csv(folder / "clients.csv", key="id")), folder

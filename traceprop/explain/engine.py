@@ -30,6 +30,8 @@ def attribution_engine(
     model: Any = None,
     checkpoints: int | None = None,
     damping: float | None = None,
+    optimizer: Any = None,
+    curvature: str | None = None,
 ) -> AttributionEngine:
     """Make an engine that says which training rows made a prediction.
 
@@ -41,7 +43,8 @@ def attribution_engine(
     estimator
         "influence": exact Hessian for linear models, Gauss-Newton for networks; "newton": the same with the curvature of the
         rows that stay; "trak": Gauss-Newton of projected gradients; "tracin", "dot", "cosine", "last-layer": gradient dot
-        products, without curvature; "auto": influence, where it can be had. docs/attribution.md says when to use which.
+        products, without curvature; "replay": the recorded run itself, differentiated; "auto": influence, where it can be
+        had. docs/attribution.md says when to use which.
     through
         "features": the features are held fixed. "pipeline": what a removed row does to means, scalers, imputers and
         encodings, and so to all rows' features, counts too; the training data, and test rows that are new to the
@@ -58,6 +61,10 @@ def attribution_engine(
         default at most 5 for "influence", "newton", "trak" and "tracin", 1 for the others.
     damping
         Of the Gauss-Newton matrix, in units of the mean diagonal of its dual form; None: found from the data.
+    optimizer
+        For "replay": a function from parameters to the optimizer that training used.
+    curvature
+        For "replay": "gauss-newton" (None) or "hessian", the exact derivative; docs/attribution.md compares them.
 
     Raises
     ------
@@ -75,7 +82,16 @@ def attribution_engine(
         raise ModelError(f"outcome is 'auto', 'margin' or 'loss', not {outcome!r}")
     if model is not None and model is not gradient_store.model:
         raise ModelError("model is not the one whose gradients the store holds; leave it out, or train it in a context")
-    return AttributionEngine(gradient_store, estimator, outcome, through, checkpoints=checkpoints, damping=damping)
+    return AttributionEngine(
+        gradient_store,
+        estimator,
+        outcome,
+        through,
+        checkpoints=checkpoints,
+        damping=damping,
+        optimizer=optimizer,
+        curvature=curvature,
+    )
 
 
 class AttributionEngine:

@@ -12,6 +12,7 @@ from traceprop.errors import ModelError
 from traceprop.passes.attribution.fit import FitCheck, check_fit
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
+from traceprop.passes.attribution.separable import separable_half
 from traceprop.passes.unlearning.certificate import Ledger
 from traceprop.stores import GradientBlocks
 from traceprop.training.adapter import AbstractAdapter, AbstractLinearAdapter
@@ -117,6 +118,12 @@ class GradientStore:
         """How near the fit is to the minimum of its objective."""
         _, objective, theta = self.linear("judging the fit")
         return check_fit(objective, theta)
+
+    @cached_property
+    def undecided(self) -> str | None:
+        """Why no scores follow from the fit although it is at its minimum; None where they do."""
+        _, objective, theta = self.linear("judging the fit")
+        return separable_half(objective, theta)
 
     @property
     def gradient_norm(self) -> float:

@@ -21,6 +21,7 @@ from traceprop.explain.estimators.network import (
     Trak,
 )
 from traceprop.explain.estimators.remaining import Remaining, without_forgotten
+from traceprop.explain.estimators.replay import Replay
 from traceprop.training.store import GradientStore
 
 _Class = type[AbstractEstimator]
@@ -31,12 +32,20 @@ def _table(*classes: Any) -> dict[str, Any]:
 
 
 LINEAR = _table(Influence, Newton, Dot, Cosine)
-NETWORK = _table(GaussNewtonInfluence, GaussNewtonNewton, Trak, EkFac, TracIn, NetworkDot, NetworkCosine, LastLayer)
+NETWORK = _table(
+    GaussNewtonInfluence, GaussNewtonNewton, Trak, EkFac, TracIn, NetworkDot, NetworkCosine, LastLayer, Replay
+)
 LOGGED = _table(LoggedDot, LoggedCosine)
 
 
 def estimator(
-    name: str, store: GradientStore, outcome: str, checkpoints: int | None = None, damping: float | None = None
+    name: str,
+    store: GradientStore,
+    outcome: str,
+    checkpoints: int | None = None,
+    damping: float | None = None,
+    optimizer: Any = None,
+    curvature: str | None = None,
 ) -> AbstractEstimator:
     """Choose the estimator called `name` for a store; "auto": influence, and where it cannot be had the best that can.
 
@@ -65,6 +74,11 @@ def estimator(
         if not damping > 0:
             raise ModelError(f"damping is above 0, not {damping!r}")
         options["damping"] = damping
+    for option, value in (("optimizer", optimizer), ("curvature", curvature)):
+        if value is not None:
+            if chosen is not Replay:
+                raise ModelError(f"{option}= is for estimator='replay', not for {name!r} of {holds}")
+            options[option] = value
     if len(store.forgotten):
         return Remaining(chosen(without_forgotten(store), outcome, **options), store, outcome)
     return chosen(store, outcome, **options)

@@ -71,6 +71,8 @@ class Influence(AbstractLinearEstimator):
         fit = self.store.fit
         if fit.verdict == "refused":
             return np.empty((len(gradients), len(self.store)), dtype=np.float32), "refused", fit.why
+        if self.store.undecided is not None:
+            return np.empty((len(gradients), len(self.store)), dtype=np.float32), "refused", self.store.undecided
         scores = influence_scores(self.objective, self.theta, fit.curvature, gradients, self.leave_out)
         verdict, why = fit.verdict, fit.why
         undetermined = int((fit.curvature.flatness(gradients) > 1e-6).sum())
