@@ -21,11 +21,11 @@ cdef bint _finite(const floating* found, Py_ssize_t width) noexcept nogil:
 cdef void _means(const floating* x, Py_ssize_t rows, Py_ssize_t width, double count, floating* out) noexcept nogil:
     cdef Py_ssize_t i, j
     for j in range(width):
-        out[j] = x[j]
-    for i in range(1, rows):
-        x += width
+        out[j] = 0.0  # as NumPy begins: a column of -0.0 adds up to 0.0
+    for i in range(rows):
         for j in range(width):
             out[j] = out[j] + x[j]
+        x += width
     for j in range(width):
         out[j] = <floating>(<double>out[j] / count)
 
@@ -37,13 +37,12 @@ cdef void _spreads(
     cdef floating apart
     _means(x, rows, width, rows, mean)
     for j in range(width):
-        apart = x[j] - mean[j]
-        out[j] = apart * apart
-    for i in range(1, rows):
-        x += width
+        out[j] = 0.0
+    for i in range(rows):
         for j in range(width):
             apart = x[j] - mean[j]
             out[j] = out[j] + apart * apart
+        x += width
     for j in range(width):
         out[j] = <floating>(<double>out[j] / count)
         if root:

@@ -43,7 +43,8 @@ def resolve(payload: str) -> Callable[..., Any]:
 
         if payload.removeprefix("partial.") in PARTIALS:
             return PARTIALS[payload.removeprefix("partial.")]
-    fast = reduction(payload.removeprefix("numpy.")) if payload in NUMPY else None
+    name = "sum" if payload == "numpy.add.reduce" else payload.removeprefix("numpy.")
+    fast = reduction(name) if payload in NUMPY or name == "sum" else None
     if fast is not None:
         return fast
     if payload in NUMPY:

@@ -49,9 +49,10 @@ def _count(a: np.ndarray, axis: Any) -> int:
 
 def total(a: Any, axis: Any = None, keepdims: bool = False, **options: Any) -> Any:
     """`np.sum`."""
-    down = not options and type(a) is np.ndarray and axis == 0 and a.dtype.char in _FLOATS
-    if down and (width := _width(a)) and (found := columns.means(a, width, 1)) is not None:
-        return _shaped(found, a.shape[1:], keepdims)
+    if axis == 0 and type(a) is np.ndarray and not options:
+        width = _width(a)
+        if width and (found := columns.means(a, width, 1)) is not None:
+            return found if a.ndim == 2 and not keepdims else _shaped(found, a.shape[1:], keepdims)
     return _sum(a, axis, keepdims=keepdims, **options)
 
 
@@ -157,6 +158,7 @@ def reduction(name: str) -> Callable[..., Any] | None:
 
 def _probes() -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     cells = np.cos(np.arange(1.0, 241.0) ** 2).reshape(40, 6) * 1e3
+    cells[:, 0] = -0.0
     for array in (cells, cells.astype(np.float32), np.asfortranarray(cells)[::3, 1:], cells > 0):
         for axis in (None, 0, (0, 1)):
             yield array, {"axis": axis, "keepdims": axis == 0}
