@@ -91,16 +91,24 @@ class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
 
         The result of a JAX or PyTorch function, and a source made from their arrays, is an array of that library.
         """
-        plain = np.array(self._plain())
+        plain = self._own()
         return plain if self.world == "numpy" else to_world(plain, self.world)
 
     def numpy(self) -> np.ndarray:
         """The value as a NumPy array."""
-        return np.array(self._plain())
+        return self._own()
 
     def to_numpy(self, dtype: Any = None) -> LazyArray:
         """Itself, or converted to `dtype`: a column of a table is an array already."""
         return self if dtype is None else self.astype(dtype)
+
+    def _own(self) -> np.ndarray:
+        """The value as an array that is the caller's own: copied, or handed over where it is large and nobody else's."""
+        if self.source is None and self.trace is None:
+            lent = self.call().lend(self.value)
+            if lent is not None:
+                return lent
+        return np.array(self._plain())
 
     def _plain(self) -> np.ndarray:
         value = self.concrete()
@@ -113,12 +121,13 @@ class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
                 "it has no data while the function is traced, and lineage would be lost; use NumPy functions and "
                 "operators on the value itself (np.concatenate, np.where, x[mask], …), or convert after the call",
             )
-        plain = self._plain()
-        if dtype is not None and plain.dtype != dtype:
-            return plain.astype(dtype)
-        if copy is False and plain.flags.writeable:
-            return plain
-        return plain.copy()
+        if dtype is not None or copy is False:
+            plain = self._plain()
+            if dtype is not None and plain.dtype != dtype:
+                return plain.astype(dtype)
+            if copy is False and plain.flags.writeable:
+                return plain
+        return self._own()
 
     def __dlpack__(self, **options: Any) -> Any:
         return np.asarray(self).__dlpack__(**options)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from traceprop.errors import SourceError
 from traceprop.ir import Expr, Program, Value
@@ -12,6 +16,8 @@ from traceprop.ir.executor import AbstractExecutor, Outcome
 from traceprop.ir.expr import evaluate
 from traceprop.passes.optimize.dce import DCE
 from traceprop.sources import Source
+from traceprop.sources.array import content_fingerprint
+from traceprop.tracing.lending import ALONE, is_large_and_own
 
 
 class Call:
@@ -22,7 +28,7 @@ class Call:
     known to differ.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_outcome", "executor", "inputs", "memo", "options", "program")
+    __slots__ = ("__weakref__", "_lent", "_lock", "_outcome", "executor", "inputs", "memo", "options", "program")
 
     def __init__(
         self,
@@ -40,6 +46,7 @@ class Call:
         self.options = options
         self.memo: dict[str, Any] = {}
         self._outcome: Outcome | None = None
+        self._lent: dict[int, int] | None = None
         self._lock = threading.RLock()
         if not told_apart:
             _check_ids(self.inputs)
@@ -58,6 +65,32 @@ class Call:
                 inputs = self.inputs if self.executor.takes_inputs else self.concrete_inputs()
                 self._outcome = self.executor.run(self.program, inputs, self.options)
             return self._outcome
+
+    def result(self, value: Value) -> Any:
+        """A returned value as the engine gives it, not to be written to. Runs the program if it has not run yet."""
+        results, k = self.outcome().results, self._place(value)
+        if self._lent is None or k not in self._lent or content_fingerprint(results[k]) == self._lent[k]:
+            return results[k]
+        with self._lock:  # the caller who was lent it has written to it
+            again = self.executor.run(self.program, self.concrete_inputs(), self.options)
+            self._outcome, self._lent = replace(self.outcome(), results=again.results), None
+            return again.results[k]
+
+    def lend(self, value: Value) -> np.ndarray | None:
+        """A returned value for the caller to keep and to write to, without a copy; `None` where it must be copied."""
+        results, k = self.outcome().results, self._place(value)
+        if type(results) is not tuple or self.executor.takes_inputs:
+            return None
+        with self._lock:
+            array = results[k]
+            if not is_large_and_own(array) or sys.getrefcount(array) > ALONE or (self._lent and k in self._lent):
+                return None
+            self._lent = {**(self._lent or {}), k: content_fingerprint(array)}
+            return array  # type: ignore[no-any-return]
+
+    def _place(self, value: Value) -> int:
+        returns = self.program.returns
+        return 0 if returns[0] is value else returns.index(value)
 
     def concrete_inputs(self) -> list[Any]:
         """The inputs as the engines hold them. Raises `ChangedSourceError` for a source that is no longer what it was."""

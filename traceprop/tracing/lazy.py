@@ -121,9 +121,7 @@ class Lazy:
         """The data as the engines hold it; runs the program if it has not run."""
         if self._call is None and (source := self.source) is not None:
             return source.concrete()
-        call = self.call()
-        returns = call.program.returns
-        return call.outcome().results[0 if returns[0] is self.value else returns.index(self.value)]
+        return self.call().result(self.value)
 
     def known_shape(self) -> tuple[int | None, ...]:
         """The shape as far as it is known without running."""
