@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from traceprop.errors import ModelError
-from traceprop.training.progress import progress
+from traceprop.runtime.progress import progress
 from traceprop.training.store import GradientStore
 from traceprop.training.torch import Deciding
 from traceprop.training.torch_rules import AbstractRule, State, Vector, rule_of
