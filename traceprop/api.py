@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from traceprop.errors import LineageError, SourceError, TraceError
+from traceprop.runtime.backends import checked
 from traceprop.runtime.executor import LOCAL
 from traceprop.sources import ArraySource, CsvArraySource, CsvTableSource, FrameSource, ParquetSource, Source
 from traceprop.sources.files import ids_of, matching
@@ -229,17 +230,25 @@ def trace(
     every index array that the data decided; the others one composed array for a chain of them, which answers what rows of
     results come from, and a question that needs more is a `NotKeptError`. `passes`: instead of the default ones.
     A function that names jax or torch, or is given their arrays, is traced by that library and computes with it.
-    `backend`: `"auto"` and `"numpy"` are NumPy and polars; other backends are not in this version.
+    `backend` says what computes with NumPy's arrays. `"numpy"`: NumPy, bit by bit what the function itself gives, and large
+    arrays block by block. `"jax"`: segments of floating point in which the data decides no positions are compiled by XLA, once
+    per number of rows rounded up; they equal NumPy's to rounding, and no `RuntimeWarning` comes from there. `"auto"`: that, for
+    large arrays, where jax is imported already, else NumPy. `"torch"`: as `"numpy"`. `f.compile(…).explain()` says which
+    runs what, and why.
     `executor`: `"local"`, this machine; a `dask.distributed.Client`, or `"dask"` for the current one: rows are cut into
     partitions, which its workers read and work on, results stay there until somebody asks, and lineage is the same
     (docs/dask.md). A client that is closed or asynchronous is an `ExecutionError`, as is having none once a value is wanted.
+
+    Raises
+    ------
+    MissingExtraError
+        The library of the backend is not installed.
     """
-    if backend not in ("auto", "numpy"):
-        raise ValueError(f"backend={backend!r} is not in this version; 'numpy' (or 'auto', the same) is")
+    checked(backend)
     runs = LOCAL if isinstance(executor, str) and executor == "local" else _on_dask(executor)
 
     def decorate(function: Callable[..., Any]) -> TracedFunction:
-        return TracedFunction(function, runs, granularity, passes)
+        return TracedFunction(function, runs, granularity, passes, backend)
 
     return decorate if function is None else decorate(function)
 

@@ -56,7 +56,7 @@ def small_blocks(monkeypatch):
 
 
 def checked(function, *given):
-    got, want = tp.trace(function)(*given), function(*given)
+    got, want = tp.trace(function, backend="numpy")(*given), function(*given)
     for ours, theirs in zip(*((v if isinstance(v, tuple) else (v,)) for v in (got, want)), strict=True):
         same(ours.compute(), np.asarray(theirs))
         assert ours.concrete().flags.f_contiguous == theirs.flags.f_contiguous
@@ -139,7 +139,7 @@ def test_a_cell_is_the_same_whatever_stands_beside_it(name, dtype):
 
 def test_the_code_of_blocks(golden):
     """A plain function; small arrays pass through the lines that they always had."""
-    assert tp.trace(standardise).compile(np.ones((4, 3))).code == golden
+    assert tp.trace(standardise, backend="numpy").compile(np.ones((4, 3))).code == golden
 
 
 def test_an_error_in_a_block_names_the_users_line():
@@ -152,7 +152,7 @@ def test_an_error_in_a_block_names_the_users_line():
         np.errstate(invalid="raise"),
         pytest.raises(ExecutionError, match=rf"numpy\.sqrt.*test_blocks\.py:{line}.*invalid"),
     ):
-        tp.trace(failing)(x).compute()
+        tp.trace(failing, backend="numpy")(x).compute()
 
 
 def test_the_second_half_runs_under_the_first_ones_context():
@@ -164,7 +164,7 @@ def test_the_second_half_runs_under_the_first_ones_context():
     x = np.full((200_000, 4), 3.0)
     x[-1] = 0
     with np.errstate(invalid="raise"), pytest.raises(ExecutionError, match="invalid"):
-        tp.trace(failing)(x).compute()
+        tp.trace(failing, backend="numpy")(x).compute()
     assert not [thread for thread in threading.enumerate() if thread.name == "traceprop-rows"]
 
 
@@ -174,7 +174,7 @@ def test_what_is_between_sweeps_is_let_go_of():
         twice = np.log1p(once / once.mean(axis=0))
         return twice / twice.max(axis=0)
 
-    code = tp.trace(f).compile(np.ones((4, 3))).code
+    code = tp.trace(f, backend="numpy").compile(np.ones((4, 3))).code
     (segment,) = re.findall(r"def segment_0.*", code, re.DOTALL)
     assert len(re.findall(r"^    del w\d+$", segment, re.MULTILINE)) == 2
     checked(f, np.random.default_rng(0).normal(size=(50_000, 3)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,21 +45,22 @@ from traceprop.ir.opset import (
 )
 from traceprop.ir.opset.shape import column_ranges
 from traceprop.ir.types import numpy_dtype
-from traceprop.passes.optimize.fuse import FOLDS, is_rowed
-from traceprop.passes.optimize.sweeps import Plan
+from traceprop.passes.optimize.fuse import FOLDS
 from traceprop.runtime import blocks
-from traceprop.runtime.blocked import sizes_of, write_blocked
+from traceprop.runtime.backends import Choice, choice
 from traceprop.runtime.payloads import resolve
+from traceprop.runtime.segments import Note, write_call
 from traceprop.runtime.taken import only_taken
 
 
 @dataclass
 class Code:
-    """Generated source and what it needs: the functions and arrays that it names, and each line's op."""
+    """Generated source and what it needs: the functions and arrays that it names, and each line's op; `notes` on its segments."""
 
     source: str
     scope: dict[str, Any]
     op_of_line: dict[int, Op]
+    notes: list[Note] = field(default_factory=list)
 
 
 @dataclass
@@ -75,7 +77,9 @@ class Writer:
     numbers: Counter[str] = field(default_factory=Counter)
     choices: dict[tuple[Any, ...], str] = field(default_factory=dict)
     taken: set[Value] = field(default_factory=set)
-    segments: list[tuple[str, Writer]] = field(default_factory=list)
+    functions: list[Writer] = field(default_factory=list)
+    choice: Choice = field(default_factory=lambda: choice("numpy"))
+    notes: list[Note] = field(default_factory=list)
 
     def add(self, text: str, op: Op | None = None) -> None:
         """One line, and the op that it computes."""
@@ -97,7 +101,8 @@ class Writer:
         for op in program.ops:
             if op.definition is call:
                 together = calls.pop((op.regions, op.operands), [])
-                self.call(together, [v for each in together for v in last.get(each, ())])
+                if together:
+                    write_call(self, together, [v for each in together for v in last.get(each, ())])
                 continue
             if op.definition is record:
                 self.add(f"captures[{op.attrs['slot']}] = {self.names[op.operands[0]]}", op)
@@ -111,50 +116,27 @@ class Writer:
         if names:
             self.add("del " + ", ".join(names))
 
-    def call(self, ops: Sequence[Op], spent: Sequence[Value]) -> None:
-        """The results of one segment: op by op where it is small, in blocks where it is large and lies as blocks need it."""
-        if not ops:
-            return None
-        body, operands = ops[0].regions[0], ops[0].operands
-        plan = Plan.of(body)
-        for op in ops:
-            self.names[op.result] = self.fresh(self.letter)
-        named = {body.returns[op.attrs.get("result", 0)]: self.names[op.result] for op in ops}
-        lasting = [param for param, value in zip(body.params, operands, strict=True) if value not in spent]
-        cells = product(plan.widest.type.dims)
-        self.names.update({param: self.names[value] for param, value in zip(body.params, operands, strict=True)})
-        if isinstance(cells, int) and cells < blocks.LARGE:
-            return self.ops(body, lasting, named)
-        whole = [self.names[value] for value in operands if is_rowed(value, plan.rows)]
-        self.scope["row_major"] = blocks.row_major
-        self.add(f"if {cells} < {blocks.LARGE} or not row_major({', '.join(whole)}):")
+    @contextmanager
+    def under(self, head: str) -> Iterator[None]:
+        """A line, and what stands indented under it."""
+        self.add(head)
         self.depth += 1
-        self.ops(body, lasting, named)
+        yield
         self.depth -= 1
-        self.add("else:")
-        self.depth += 1
-        results = "".join(f"{named[value]}, " for value in body.returns)
-        self.add(
-            f"{results}= {self.segment(plan)}({', '.join([self.names[v] for v in operands] + sizes_of(plan))})", ops[0]
-        )
-        self.drop(spent)
-        self.depth -= 1
-        return None
 
-    def segment(self, plan: Plan) -> str:
-        """The function that computes a segment in blocks, written beside the one at hand; its name."""
-        name = f"segment_{len(self.segments)}"
+    def beside(self, kind: str) -> tuple[str, Writer]:
+        """A function beside the one at hand: its name, and what writes it."""
         inside = Writer(scope=self.scope, letter="w")
-        self.segments.append((name, inside))
-        parameters = sizes_of(plan)
-        for k, param in enumerate(plan.body.params):
-            given = self.names[param]
-            inside.names[param] = given if _is_free(given, parameters) else f"p{k}"
-            parameters.insert(k, inside.names[param])
-        inside.add(f"def {name}({', '.join(parameters)}):")
-        inside.depth = 1
-        write_blocked(plan, inside)
-        return name
+        self.functions.append(inside)
+        return f"{kind}_{len(self.functions) - 1}", inside
+
+    def parameters(self, wanted: Sequence[str], params: Sequence[Value], taken: Sequence[str] = ()) -> list[str]:
+        """Names for parameters: the wanted ones, where the code has no use of its own for them."""
+        names: list[str] = []
+        for k, (name, param) in enumerate(zip(wanted, params, strict=True)):
+            names.append(name if _is_free(name, (*names, *taken)) else f"p{k}")
+            self.names[param] = names[-1]
+        return names
 
     def op(self, op: Op, name: str | None = None) -> None:
         """One op as one line, under a name that is given or a fresh one."""
@@ -207,14 +189,10 @@ class Writer:
         return name
 
 
-def generate(program: Program) -> Code:
+def generate(program: Program, chosen: Choice | None = None) -> Code:
     """The code of a program: its function, and behind it those of its segments. Every op is one line."""
-    writer = Writer(depth=0)
-    parameters: list[str] = []
-    for k, param in enumerate(program.params):
-        name = param.name if _is_free(param.name, parameters) else f"p{k}"
-        writer.names[param] = name
-        parameters.append(name)
+    writer = Writer(choice=chosen or choice("numpy"))
+    parameters = writer.parameters([param.name for param in program.params], program.params)
     own = program.name if program.name.isidentifier() and not keyword.iskeyword(program.name) else "program"
     writer.add(f"def {own}(captures, {', '.join(parameters)}):")
     writer.depth = 1
@@ -225,8 +203,8 @@ def generate(program: Program) -> Code:
     sizes = ", ".join(f"{name!r}: {name}" for name in writer.sizes)
     returned = "".join(f"{writer.names[value]}, " for value in program.returns)
     writer.add(f"return ({returned}), {{{sizes}}}")
-    code = Code("\n".join([*writer.lines, ""]), writer.scope, writer.op_of_line)
-    for _, beside in writer.segments:
+    code = Code("\n".join([*writer.lines, ""]), writer.scope, writer.op_of_line, writer.notes)
+    for beside in writer.functions:
         above = code.source.count("\n") + 1
         code.source += "\n".join(["", *beside.lines, ""])
         code.op_of_line |= {above + line: op for line, op in beside.op_of_line.items()}
@@ -234,7 +212,7 @@ def generate(program: Program) -> Code:
 
 
 _OURS = re.compile(
-    r"captures|[ij]|first|last|[vwtxu]\d+|p\d+.*|body\d+.*|chosen\d+|(x_|room|rows_|sweep_|segment_|numpy_|table_).*"
+    r"captures|rows|[ij]|first|last|[vwtxu]\d+|p\d+.*|body\d+.*|chosen\d+|(x_|room|rows_|sweep_|segment_|xla_|jax_|counted_|numpy_|table_).*"
 )
 
 

@@ -16,6 +16,7 @@ from traceprop.ir.executor import Outcome
 from traceprop.ir.opset import record as record_op
 from traceprop.passes.optimize.asked import asked
 from traceprop.passes.pipeline import FOR_ARRAYS, Pipeline, default_pipeline
+from traceprop.runtime.backends import Choice
 from traceprop.runtime.captures import NOTHING, WAITING, Captures
 from traceprop.runtime.codegen import generate
 from traceprop.runtime.worlds import entered
@@ -37,9 +38,11 @@ class Executable:
         passes: Sequence[Any] | None = None,
         world: str = "numpy",
         level: str = "op",
+        chosen: Choice | None = None,
     ) -> None:
         self.traced = program
         self.records = record
+        self._world = world
         self.pipeline: Pipeline = default_pipeline(record, passes, level)
         passed = self.pipeline(program)
         self._executed = sum(not op.definition.effect for op in passed.ops)
@@ -48,7 +51,8 @@ class Executable:
             passed = Pipeline(FOR_ARRAYS)(passed)
         self.program = passed
         self._kept: tuple[Value, ...] = asked(program, level if record else None).recorded
-        code = generate(self.program)
+        code = generate(self.program, chosen)
+        self._notes = code.notes
         self.code = code.source
         self._op_of_line = code.op_of_line
         self._file = f"<traceprop {program.name} {next(_numbers)}>"
@@ -93,10 +97,12 @@ class Executable:
     def explain(self) -> str:
         """What runs this program, and what it keeps, in words."""
         kept = "no lineage is recorded" if not self.records else f"{self._records} index arrays are recorded per run"
-        return (
-            f"{self.traced.name}: {len(self.traced.ops)} ops as traced, {self._executed} as run, by NumPy and polars on this "
+        engine = {"jax": "JAX, compiled by XLA", "torch": "PyTorch"}.get(self._world, "NumPy and polars")
+        said = (
+            f"{self.traced.name}: {len(self.traced.ops)} ops as traced, {self._executed} as run, by {engine} on this "
             f"machine; {kept}; passes: {', '.join(step.name for step in self.pipeline.passes)}"
         )
+        return "\n".join([said, *(f"segment of {note}" for note in self._notes)])
 
     def __repr__(self) -> str:
         return f"<executable {self.traced.name}>\n{textwrap.indent(self.code, '  ')}"

@@ -8,11 +8,12 @@ from typing import Any
 
 from traceprop.ir import Program
 from traceprop.ir.executor import Outcome
+from traceprop.runtime.backends import choice, jax_is_there
 from traceprop.runtime.executable import Executable
 
 
 class LocalExecutor:
-    """Compiles a program once per set of options, keeps that with the program, and runs it."""
+    """Compiles a program once per set of options, and once more where the user has imported JAX since; and runs it."""
 
     takes_inputs = False
 
@@ -22,12 +23,14 @@ class LocalExecutor:
     def compile(self, program: Program, options: Mapping[str, Any]) -> Executable:
         """The executable for a program: recording or not, with these passes."""
         level = options.get("granularity")
+        backend = options.get("backend", "auto")
         chosen = (level is not None, options.get("passes"), options.get("world", "numpy"), level or "op")
+        key = (*chosen, backend, jax_is_there())
         with self._lock:
             known: dict[Any, Executable] = program.memo.setdefault("executables", {})
-            if chosen not in known:
-                known[chosen] = Executable(program, *chosen)
-            return known[chosen]
+            if key not in known:
+                known[key] = Executable(program, *chosen, choice(backend))
+            return known[key]
 
     def run(self, program: Program, inputs: Sequence[Any], options: Mapping[str, Any]) -> Outcome:
         """Runs a program on one concrete input per parameter."""

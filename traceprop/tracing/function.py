@@ -65,11 +65,13 @@ class TracedFunction:
         executor: AbstractExecutor,
         granularity: Any = _UNSET,
         passes: Sequence[AbstractPass] | None = None,
+        backend: str = "auto",
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.executor = executor
         self.passes = None if passes is None else tuple(passes)
+        self.backend = backend
         self._granularity = None if granularity is _UNSET else checked(granularity)
         self._traces: dict[Hashable, list[Traced]] = {}
         self._lock = threading.RLock()
@@ -175,7 +177,7 @@ class TracedFunction:
         granularity = self.granularity
         known = self._known_options.get((granularity, world))
         if known is None:
-            made = {"granularity": granularity, "passes": self.passes, "world": world}
+            made = {"granularity": granularity, "passes": self.passes, "world": world, "backend": self.backend}
             known = self._known_options.setdefault((granularity, world), made)
         return known
 

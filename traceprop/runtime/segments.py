@@ -1,0 +1,124 @@
+"""A segment in the generated code: op by op where it is small, and where it is large by the back end that was chosen for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from traceprop.ir import Dim, Op, Value
+from traceprop.ir.expr import product
+from traceprop.ir.opset import constant
+from traceprop.passes.optimize.fuse import is_rowed
+from traceprop.passes.optimize.sweeps import Plan
+from traceprop.runtime import blocks, xla
+from traceprop.runtime.backends import Choice
+from traceprop.runtime.blocked import sizes_of, write_blocked
+
+if TYPE_CHECKING:
+    from traceprop.runtime.codegen import Writer
+
+
+@dataclass(frozen=True)
+class Note:
+    """Which back end runs a segment from how many cells on, for `Executable.explain`."""
+
+    ops: int
+    location: str
+    cells: Dim
+    choice: Choice
+    refusal: str
+
+    @property
+    def by_xla(self) -> bool:
+        return self.choice.xla and not self.refusal
+
+    def __str__(self) -> str:
+        small, large = self.choice.xla_from if self.by_xla else self.choice.blocks_from, self.choice.xla_to
+        said = f"{self.ops} ops at {self.location} over {self.cells} cells: op by op in NumPy below {small:,}"
+        if isinstance(self.cells, int) and self.cells < small:
+            return f"{said}, which they are"
+        if self.by_xla:
+            return f"{said}, compiled by XLA up to {large:,} ({self.choice.why}), in NumPy block by block beyond"
+        why = f"not by XLA: {self.refusal}" if self.choice.xla else f"not by XLA: {self.choice.why}"
+        if self.choice.backend in ("numpy", "torch"):
+            why = f"backend={self.choice.backend!r}: {self.choice.why}"
+        return f"{said}, block by block above ({why})"
+
+
+def write_call(writer: Writer, ops: Sequence[Op], spent: Sequence[Value]) -> None:
+    """The results of one segment; `spent` are the operands that nobody needs behind it."""
+    body, operands = ops[0].regions[0], ops[0].operands
+    plan = Plan.of(body)
+    for op in ops:
+        writer.names[op.result] = writer.fresh(writer.letter)
+    named = {body.returns[op.attrs.get("result", 0)]: writer.names[op.result] for op in ops}
+    lasting = [param for param, value in zip(body.params, operands, strict=True) if value not in spent]
+    writer.names.update({param: writer.names[value] for param, value in zip(body.params, operands, strict=True)})
+    cells = product(plan.widest.type.dims)
+    steps = sum(op.definition is not constant for op in body.ops)
+    where = dict.fromkeys(str(op.location or "an unknown line") for op in body.ops if op.operands)
+    note = Note(steps, ", ".join(where), cells, writer.choice, xla.refusal(body))
+    writer.notes.append(note)
+    small = writer.choice.xla_from if note.by_xla else writer.choice.blocks_from
+    if isinstance(cells, int) and cells < small:
+        return writer.ops(body, lasting, named)
+    arrays = ", ".join(writer.names[value] for value in operands if is_rowed(value, plan.rows))
+    writer.scope["row_major"] = blocks.row_major
+    with writer.under(f"if {cells} < {small} or not row_major({arrays}):"):
+        writer.ops(body, lasting, named)
+    if note.by_xla:
+        writer.scope["may_run_xla"] = xla.may_run
+        with writer.under(f"elif {cells} < {writer.choice.xla_to} and may_run_xla():"):
+            _called(writer, ops[0], named, _by_xla(writer, plan), [], spent)
+    with writer.under("else:"):
+        _called(writer, ops[0], named, _in_blocks(writer, plan), sizes_of(plan), spent)
+    return None
+
+
+def _called(
+    writer: Writer, op: Op, named: Mapping[Value, str], function: str, sizes: Sequence[str], spent: Sequence[Value]
+) -> None:
+    results = "".join(f"{named.get(value, '_')}, " for value in op.regions[0].returns)
+    given = ", ".join([*(writer.names[value] for value in op.operands), *sizes])
+    writer.add(f"{results}= {function}({given})", op)
+    writer.drop(spent)
+
+
+def _in_blocks(writer: Writer, plan: Plan) -> str:
+    """The function that computes a segment in blocks, written beside the one at hand; its name."""
+    name, inside = writer.beside("segment")
+    parameters = inside.parameters(
+        [writer.names[param] for param in plan.body.params], plan.body.params, sizes_of(plan)
+    )
+    inside.add(f"def {name}({', '.join([*parameters, *sizes_of(plan)])}):")
+    inside.depth = 1
+    write_blocked(plan, inside)
+    return name
+
+
+def _by_xla(writer: Writer, plan: Plan) -> str:
+    """The function that computes a segment by XLA, written beside the one at hand; its name."""
+    import jax.numpy as jnp
+
+    name, inside = writer.beside("xla")
+    parameters = inside.parameters([writer.names[param] for param in plan.body.params], plan.body.params, ["rows"])
+    rowed = tuple(is_rowed(param, plan.rows) for param in plan.body.params)
+    kept = tuple(is_rowed(value, plan.rows) for value in plan.body.returns)
+    inside.scope |= {"by_xla": xla.by_xla, **xla.NAMES}
+
+    def call(function: str) -> str:
+        inside.scope[f"jax_numpy_{function}"] = getattr(jnp, function)
+        return f"jax_numpy_{function}"
+
+    inside.add(f"@by_xla(rowed={rowed}, kept={kept})")
+    with inside.under(f"def {name}({', '.join(['rows', *parameters])}):"):
+        for op in plan.body.ops:
+            if op.definition is constant:
+                inside.op(op)
+                continue
+            text = xla.op_text(op, [inside.names[value] for value in op.operands], call)
+            inside.names[op.result] = inside.fresh(inside.letter)
+            inside.add(f"{inside.names[op.result]} = {text}", op)
+        inside.add(f"return {''.join(f'{inside.names[value]}, ' for value in plan.body.returns)}")
+    return name
