@@ -10,7 +10,7 @@ from traceprop.errors import ExecutionError
 from traceprop.runtime.payloads import resolve
 
 
-@tp.trace
+@tp.trace(backend="numpy")
 def prepare(x, y):
     kept = x[y > 0]
     scaled = (kept - kept.mean(axis=0)) / 2
