@@ -16,10 +16,9 @@ from traceprop.passes.optimize.fold import Fold
 from traceprop.passes.optimize.fuse import Fuse
 from traceprop.passes.optimize.instrument import Instrument
 from traceprop.passes.optimize.push_filters import PushFilters
-from traceprop.passes.optimize.spell_out import SpellOut
 from traceprop.passes.rewrite import AbstractPass
 
-FOR_ARRAYS = (SpellOut(), CSE(), Fuse())
+FOR_ARRAYS = (Fuse(),)
 """What makes a program over arrays ready for the back ends, where nobody has said which passes are to run."""
 
 

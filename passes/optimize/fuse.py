@@ -12,6 +12,7 @@ from traceprop.ir.graph import Op, Program, Value, payload_dtype
 from traceprop.ir.opset import call, constant, elementwise, reduce
 from traceprop.ir.outline import outlined
 from traceprop.ir.types import ArrayType
+from traceprop.passes.optimize.spell_out import SPREADS
 from traceprop.passes.optimize.uses import use_counts
 from traceprop.passes.rewrite import AbstractPass, in_bodies
 
@@ -24,7 +25,7 @@ FOLDS = {
     "numpy.min": "minimum",
     "numpy.minimum.reduce": "minimum",
 }
-"""Reductions that a segment may hold, and the NumPy function that they fold with."""
+"""Reductions that go over rows one after another, and the NumPy function that they fold with; deviations are two of them."""
 
 
 class Fuse(AbstractPass):
@@ -69,15 +70,17 @@ def _is_step(op: Op) -> bool:
         return False
     if op.definition is elementwise:
         return _is_function_of_cells(op)
-    if op.definition is not reduce or op.payload not in FOLDS or not set(op.attrs) <= {"axes", "keepdims"}:
+    if op.definition is not reduce or not set(op.attrs) <= {"axes", "keepdims", "ddof"}:
         return False
-    operand = op.operands[0]
+    operand, axes = op.operands[0], op.attrs["axes"]
+    if op.payload not in FOLDS and op.payload not in SPREADS or op.attrs.get("ddof") and axes != (0,):
+        return False
     if payload_dtype(operand.type) != payload_dtype(op.result.type) or operand.rank < 2:
         return False
     # One column alone NumPy adds in pairs, which blocks of it would not.
     columns = operand.type.dims[1:]
     several = all(isinstance(dim, int) for dim in columns) and product(columns) != 1
-    return op.attrs["axes"] == (operand.rank - 1,) or op.attrs["axes"] == (0,) and several
+    return axes == (operand.rank - 1,) or axes == (0,) and several
 
 
 def _is_function_of_cells(op: Op) -> bool:

@@ -13,7 +13,9 @@ from functools import cached_property
 from traceprop.ir.expr import Dim
 from traceprop.ir.graph import Op, Param, Program, Value
 from traceprop.ir.opset import constant
-from traceprop.passes.optimize.fuse import folds_rows, is_rowed, rows_of
+from traceprop.passes.optimize.cse import CSE
+from traceprop.passes.optimize.fuse import FOLDS, folds_rows, is_rowed, rows_of
+from traceprop.passes.optimize.spell_out import SpellOut
 
 _CHEAP = frozenset(
     f"numpy.{name}"
@@ -45,7 +47,8 @@ class Plan:
 
     @classmethod
     def of(cls, body: Program) -> Plan:
-        """The plan of a body that `Fuse` made."""
+        """The plan of a body that `Fuse` made; `.body` has its deviations spelled out, but for those of parameters."""
+        body = CSE()(SpellOut(of_parameters=False)(body))
         return _Planner(body, next(rows for op in body.ops if op.operands and (rows := rows_of(op)) is not None)).plan()
 
     @cached_property
@@ -63,7 +66,8 @@ class _Planner:
             behind = max((self.level[value] for value in op.operands), default=0)
             self.level[op.result] = behind + (self._is_fold(op) and not isinstance(op.operands[0], Param))
         self.levels = max(self.level.values()) + 1
-        self.kept: dict[Value, None] = {v: None for v in body.returns if self._is_rowed(v)}
+        whole = [op.operands[0] for op in body.ops if self._is_fold(op) and op.payload not in FOLDS]
+        self.kept: dict[Value, None] = {v: None for v in (*body.returns, *whole) if self._is_rowed(v)}
 
     def _is_fold(self, op: Op) -> bool:
         return folds_rows(op, self.rows)
@@ -88,15 +92,19 @@ class _Planner:
         return Plan(self.body, self.rows, sweeps, between)
 
     def _folds(self, level: int) -> Iterator[Op]:
-        """The folds that sweep `level` completes; of parameters NumPy's own call is made instead, before it."""
+        """The folds that sweep `level` completes, block by block."""
         for op in self.body.ops:
-            if self._is_fold(op) and not isinstance(op.operands[0], Param) and self.level[op.operands[0]] == level:
+            if self._is_fold(op) and not self._is_of_whole(op) and self.level[op.operands[0]] == level:
                 yield op
+
+    def _is_of_whole(self, op: Op) -> bool:
+        """Whether NumPy's own call folds what stands in memory as a whole: a parameter, or what has no other form."""
+        return isinstance(op.operands[0], Param) or op.payload not in FOLDS
 
     def _stands_between(self, op: Op) -> bool:
         if op.definition is constant:
             return True
-        return not self._is_rowed(op.result) and (not self._is_fold(op) or isinstance(op.operands[0], Param))
+        return not self._is_rowed(op.result) and (not self._is_fold(op) or self._is_of_whole(op))
 
     def _needed(self, level: int) -> set[Op]:
         """What a sweep computes; what it reads of earlier ones is then kept, unless it is sooner computed again."""

@@ -43,7 +43,13 @@ def mixed(x, y):
     return np.where(scaled > scaled.mean(axis=0), scaled, -wide), wide.sum(axis=0), scaled.var(axis=0, keepdims=True)
 
 
-FUNCTIONS = [standardise, chain, softmax, mixed]
+def spreads(x):
+    y = np.sqrt(np.abs(x))
+    apart = (y - y.mean(axis=0)) / y.std(axis=0)
+    return apart, (y / y.std(axis=0, ddof=1)).sum(axis=0), y - y.var(axis=1, keepdims=True)
+
+
+FUNCTIONS = [standardise, chain, softmax, mixed, spreads]
 
 
 @pytest.fixture

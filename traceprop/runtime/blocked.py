@@ -54,24 +54,13 @@ class _Segment:
         plan = self.plan
         for level, sweep in enumerate(plan.sweeps):
             for op in plan.between[level]:
-                self.between(op)
+                self.writer.op(op)
             if sweep.ops or sweep.folds:
                 self.sweep(level, sweep)
                 done = [self.names[v] for v in self.done_with(level) if v not in plan.body.returns]
                 if done:
                     self.writer.add("del " + ", ".join(done))
         self.writer.add(f"return {''.join(f'{self.names[value]}, ' for value in plan.body.returns)}")
-
-    def between(self, op: Op) -> None:
-        """An op that is no part of a sweep: NumPy's call, and for sums of rows what gives the same sooner."""
-        writer = self.writer
-        if op.definition is not reduce or FOLDS.get(op.payload or "") != "add":
-            return writer.op(op)
-        (x,), total = op.operands, writer.fresh(writer.letter)
-        self.names[op.result] = total
-        writer.add(f"{total} = {self.runtime('sum_of_rows')}({self.names[x]})", op)
-        self.finished(op)
-        return None
 
     def finished(self, op: Op) -> None:
         """What is left to do to a fold of all rows."""
@@ -83,10 +72,14 @@ class _Segment:
 
     def done_with(self, level: int) -> Iterator[Value]:
         """What was kept for later sweeps and is needed by none behind this one."""
+        later = [
+            op
+            for k in range(level + 1, len(self.plan.sweeps))
+            for op in (*self.plan.between[k], *self.plan.sweeps[k].ops)
+        ]
+        here = (*self.plan.between[level], *self.plan.sweeps[level].ops)
         for value in dict.fromkeys(v for sweep in self.plan.sweeps[: level + 1] for v in sweep.kept):
-            if not any(value in op.operands for sweep in self.plan.sweeps[level + 1 :] for op in sweep.ops) and any(
-                value in op.operands for op in self.plan.sweeps[level].ops
-            ):
+            if any(value in op.operands for op in here) and not any(value in op.operands for op in later):
                 yield value
 
     def sweep(self, level: int, sweep: Sweep) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from traceprop.errors import ExecutionError
 from traceprop.ir import ArrayType, Dim, Expr, Op, Program, TableType, Value
-from traceprop.ir.expr import product, symbol
+from traceprop.ir.expr import symbol
 from traceprop.ir.ops import OpDef
 from traceprop.ir.opset import (
     branch,
@@ -45,7 +45,6 @@ from traceprop.ir.opset import (
 )
 from traceprop.ir.opset.shape import column_ranges
 from traceprop.ir.types import numpy_dtype
-from traceprop.passes.optimize.fuse import FOLDS
 from traceprop.runtime import blocks
 from traceprop.runtime.backends import Choice, choice
 from traceprop.runtime.payloads import resolve
@@ -279,24 +278,11 @@ def _axis(axes: tuple[int, ...], rank: int) -> str:
 
 def _reduce(op: Op, operands: list[str], writer: Writer) -> str:
     assert op.payload
-    (x,), axes = op.operands, op.attrs["axes"]
+    name = writer.function(op.payload)
     if op.payload.startswith("table."):
-        return f"{writer.function(op.payload)}({operands[0]})"
-    axis = _axis(axes, x.rank)
-    options = f"({operands[0]}, axis={axis}{_options(op, 'axes', 'size')})"
-    if op.payload not in FOLDS or not set(op.attrs) <= {"axes", "keepdims"} or _dtype(x) not in _FOLDED:
-        return writer.function(op.payload) + options
-    folded = f"{writer.function(f'numpy.{FOLDS[op.payload]}.reduce')}{options}"  # what np.sum and the like come to
-    if op.payload != "numpy.mean":
-        return folded
-    count = product(x.type.dims[k] for k in axes)
-    if _dtype(x) == "f64":
-        return f"{folded} / {count if isinstance(count, int) else f'({count})'}"
-    writer.scope["averaged"] = blocks.averaged
-    return f"averaged({folded}, {count})"
-
-
-_FOLDED = {"f32", "f64"}
+        return f"{name}({operands[0]})"
+    axis = _axis(op.attrs["axes"], op.operands[0].rank)
+    return f"{name}({operands[0]}, axis={axis}{_options(op, 'axes', 'size')})"
 
 
 def _scan(op: Op, operands: list[str], writer: Writer) -> str:

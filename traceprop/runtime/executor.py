@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,10 +35,10 @@ class LocalExecutor:
 
     def run(self, program: Program, inputs: Sequence[Any], options: Mapping[str, Any]) -> Outcome:
         """Runs a program on one concrete input per parameter."""
-        ready = program.memo.get("ready")
-        if ready is None or ready[0] is not options:
-            ready = program.memo["ready"] = (options, self.compile(program, options))
-        return ready[1].run(inputs)  # type: ignore[no-any-return]
+        ready, there = program.memo.get("ready"), "jax" in sys.modules
+        if ready is None or ready[0] is not options or ready[1] is not there:
+            ready = program.memo["ready"] = (options, there, self.compile(program, options))
+        return ready[2].run(inputs)  # type: ignore[no-any-return]
 
 
 LOCAL = LocalExecutor()

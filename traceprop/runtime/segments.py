@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from traceprop.ir import Dim, Op, Value
+from traceprop.ir import Dim, Op, Program, Value
 from traceprop.ir.expr import product
 from traceprop.ir.opset import constant
 from traceprop.passes.optimize.fuse import is_rowed
@@ -70,7 +70,7 @@ def write_call(writer: Writer, ops: Sequence[Op], spent: Sequence[Value]) -> Non
     if note.by_xla:
         writer.scope["may_run_xla"] = xla.may_run
         with writer.under(f"elif {cells} < {writer.choice.xla_to} and may_run_xla():"):
-            _called(writer, ops[0], named, _by_xla(writer, plan), [], spent)
+            _called(writer, ops[0], named, _by_xla(writer, body, plan.rows), [], spent)
     with writer.under("else:"):
         _called(writer, ops[0], named, _in_blocks(writer, plan), sizes_of(plan), spent)
     return None
@@ -97,14 +97,14 @@ def _in_blocks(writer: Writer, plan: Plan) -> str:
     return name
 
 
-def _by_xla(writer: Writer, plan: Plan) -> str:
+def _by_xla(writer: Writer, body: Program, rows: Dim) -> str:
     """The function that computes a segment by XLA, written beside the one at hand; its name."""
     import jax.numpy as jnp
 
     name, inside = writer.beside("xla")
-    parameters = inside.parameters([writer.names[param] for param in plan.body.params], plan.body.params, ["rows"])
-    rowed = tuple(is_rowed(param, plan.rows) for param in plan.body.params)
-    kept = tuple(is_rowed(value, plan.rows) for value in plan.body.returns)
+    parameters = inside.parameters([writer.names[param] for param in body.params], body.params, ["rows"])
+    rowed = tuple(is_rowed(param, rows) for param in body.params)
+    kept = tuple(is_rowed(value, rows) for value in body.returns)
     inside.scope |= {"by_xla": xla.by_xla, **xla.NAMES}
 
     def call(function: str) -> str:
@@ -113,12 +113,12 @@ def _by_xla(writer: Writer, plan: Plan) -> str:
 
     inside.add(f"@by_xla(rowed={rowed}, kept={kept})")
     with inside.under(f"def {name}({', '.join(['rows', *parameters])}):"):
-        for op in plan.body.ops:
+        for op in body.ops:
             if op.definition is constant:
                 inside.op(op)
                 continue
             text = xla.op_text(op, [inside.names[value] for value in op.operands], call)
             inside.names[op.result] = inside.fresh(inside.letter)
             inside.add(f"{inside.names[op.result]} = {text}", op)
-        inside.add(f"return {''.join(f'{inside.names[value]}, ' for value in plan.body.returns)}")
+        inside.add(f"return {''.join(f'{inside.names[value]}, ' for value in body.returns)}")
     return name

@@ -172,17 +172,34 @@ def counted_sum(x: Any, rows: Any) -> Any:
 
 
 def counted_mean(x: Any, rows: Any) -> Any:
-    """The mean of the rows that count: their sum, divided and rounded once.
+    """The mean of the rows that count."""
+    return _divided(counted_sum(x, rows), rows)
 
-    XLA would multiply by 1 / rows instead, and a column of ones would have a mean beside 1 and a deviation above 0. Behind
+
+def counted_var(x: Any, rows: Any, ddof: int = 0) -> Any:
+    """The squares around the mean of the rows that count, over `ddof` fewer than there are."""
+    apart = x - counted_mean(x, rows)
+    return _divided(counted_sum(apart * apart, rows), rows - ddof)
+
+
+def counted_std(x: Any, rows: Any, ddof: int = 0) -> Any:
+    """The root of their variance."""
+    import jax.numpy as jnp
+
+    return jnp.sqrt(counted_var(x, rows, ddof))
+
+
+def _divided(total: Any, count: Any) -> Any:
+    """A sum over a count that is at least 0, rounded once.
+
+    XLA would multiply by 1 / count instead, and a column of ones would have a mean beside 1 and a deviation above 0. Behind
     a barrier it does not; what stands there is as small as a row.
     """
     import jax
     import jax.numpy as jnp
 
-    total = counted_sum(x, rows)
-    count = jax.lax.optimization_barrier(jnp.broadcast_to(rows.astype(total.dtype), total.shape))
-    return jax.lax.optimization_barrier(total / count)
+    counts = jnp.broadcast_to(jnp.maximum(count, 0).astype(total.dtype), total.shape)
+    return jax.lax.optimization_barrier(total / jax.lax.optimization_barrier(counts))
 
 
 def counted_max(x: Any, rows: Any) -> Any:
@@ -196,7 +213,8 @@ def counted_min(x: Any, rows: Any) -> Any:
 
 
 NAMES: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (counted_sum, counted_mean, counted_max, counted_min)
+    function.__name__: function
+    for function in (counted_sum, counted_mean, counted_var, counted_std, counted_max, counted_min)
 }
 
 
@@ -204,9 +222,13 @@ def op_text(op: Op, operands: Sequence[str], call: Callable[[str], str]) -> str:
     """An op of a segment as a line for JAX: `call` gives the name by which the code calls a function of `jax.numpy`."""
     if op.definition is elementwise:
         return f"{call((op.payload or '').removeprefix('numpy.'))}({', '.join(operands)})"
-    mean = op.payload == "numpy.mean"
-    fold = "mean" if mean else {"add": "sum", "maximum": "max", "minimum": "min"}[FOLDS[op.payload or ""]]
-    (axis,), keep = op.attrs["axes"], bool(op.attrs.get("keepdims"))
+    fold = _FOLDS[op.payload or ""]
+    (axis,), keep, ddof = op.attrs["axes"], bool(op.attrs.get("keepdims")), op.attrs.get("ddof", 0)
+    less = f", ddof={ddof}" if ddof else ""
     if axis == 0:
-        return f"counted_{fold}({operands[0]}, rows){'[None]' if keep else ''}"
-    return f"{call(fold)}({operands[0]}, axis={axis}{', keepdims=True' if keep else ''})"
+        return f"counted_{fold}({operands[0]}, rows{less}){'[None]' if keep else ''}"
+    return f"{call(fold)}({operands[0]}, axis={axis}{less}{', keepdims=True' if keep else ''})"
+
+
+_FOLDS = {name: {"add": "sum", "maximum": "max", "minimum": "min"}[fold] for name, fold in FOLDS.items()}
+_FOLDS |= {"numpy.mean": "mean", "numpy.std": "std", "numpy.var": "var"}

@@ -7,12 +7,11 @@ import pytest
 
 import traceprop as tp
 from tests.lineage.test_values import same
-from tests.passes.optimize.test_passes import before_and_after, text
+from tests.passes.optimize.test_passes import before_and_after
 from traceprop.ir import parse, verify
 from traceprop.passes.optimize.fuse import Fuse
 from traceprop.passes.optimize.spell_out import SpellOut
 from traceprop.passes.optimize.sweeps import Plan
-from traceprop.passes.pipeline import FOR_ARRAYS, Pipeline
 
 STANDARDISE = """
     func @standardise(%x: f64[N,3], %low: f64[3]) -> (f64[N,3], f64[3]) {
@@ -33,7 +32,7 @@ def calls(program):
 
 
 def test_fuse(golden):
-    """The deviation is no step that a segment holds, and what does not wait for it is a segment of its own."""
+    """Everything over the rows of %x, and what follows of their deviation."""
     program = parse(STANDARDISE)
     assert before_and_after(program, Fuse()) == golden
     fused = Fuse()(program)
@@ -43,10 +42,6 @@ def test_fuse(golden):
 
 def test_spell_out(golden):
     assert before_and_after(parse(STANDARDISE), SpellOut()) == golden
-
-
-def test_ready_for_arrays(golden):
-    assert text(Pipeline(FOR_ARRAYS)(parse(STANDARDISE))) == golden
 
 
 def test_a_segment_goes_around_what_waits_for_it():
@@ -92,15 +87,11 @@ def test_rows_are_the_first_axis_and_no_other():
 
 
 def test_sweeps():
-    """The mean of what is read is taken before; deviations are computed twice rather than kept, the tangent is kept."""
-    program = Pipeline(FOR_ARRAYS)(parse(STANDARDISE))
-    plan = Plan.of(calls(program)[0].regions[0])
-    assert [[op.payload for op in sweep.ops] for sweep in plan.sweeps] == [
-        ["numpy.subtract", "numpy.square"],
-        ["numpy.subtract", "numpy.divide", "numpy.multiply", "numpy.tanh"],
-    ]
-    assert [len(sweep.kept) for sweep in plan.sweeps] == [0, 1]
-    assert [len(sweep.folds) for sweep in plan.sweeps] == [1, 0]
+    """Of what is read NumPy takes mean and deviation at once; what is cheap is computed again, the exponential is kept."""
+    program = Fuse()(parse(STANDARDISE))
+    (sweep,) = Plan.of(calls(program)[0].regions[0]).sweeps
+    assert [op.payload for op in sweep.ops] == ["numpy.subtract", "numpy.divide", "numpy.multiply", "numpy.tanh"]
+    assert (len(sweep.kept), len(sweep.folds)) == (1, 0)
     dear = parse("""
         func @dear(%x: f64[N,3]) -> f64[N,3] {
           %0: f64[N,3] = elementwise[numpy.exp](%x)
@@ -110,4 +101,25 @@ def test_sweeps():
         }""")
     plan = Plan.of(calls(Fuse()(dear))[0].regions[0])
     assert [[op.payload for op in sweep.ops] for sweep in plan.sweeps] == [["numpy.exp"], ["numpy.divide"]]
-    assert [len(sweep.kept) for sweep in plan.sweeps] == [1, 1]
+    assert [(len(sweep.kept), len(sweep.folds)) for sweep in plan.sweeps] == [(1, 1), (1, 0)]
+
+
+def test_deviations_of_what_is_computed():
+    """Spelled out, so that blocks can fold them; by fewer than all rows, of the whole."""
+    text = """
+        func @spread(%x: f64[N,3]) -> f64[N,3] {
+          %0: f64[N,3] = elementwise[numpy.absolute](%x)
+          %1: f64[3] = reduce[numpy.std](%0) {axes=(0,), ddof=1}
+          %2: f64[N,3] = elementwise[numpy.divide](%0, %1)
+          return %2
+        }"""
+    plan = Plan.of(calls(Fuse()(parse(text)))[0].regions[0])
+    assert [[op.payload for op in ops] for ops in plan.between] == [[], ["numpy.std"]]
+    assert [(len(sweep.ops), len(sweep.kept), len(sweep.folds)) for sweep in plan.sweeps] == [(1, 1, 0), (1, 1, 0)]
+    plan = Plan.of(calls(Fuse()(parse(text.replace(", ddof=1", ""))))[0].regions[0])
+    assert [[op.payload for op in ops] for ops in plan.between] == [[], [], ["numpy.sqrt"]]
+    assert [[op.payload for op in sweep.ops] for sweep in plan.sweeps] == [
+        ["numpy.absolute"],
+        ["numpy.absolute", "numpy.subtract", "numpy.square"],
+        ["numpy.absolute", "numpy.divide"],
+    ]
