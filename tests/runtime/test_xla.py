@@ -194,6 +194,17 @@ def test_nothing_of_jax_is_left_outside():
     assert jax.numpy.ones(2).dtype == (np.float64 if before else np.float32)
 
 
+def test_a_large_result_is_handed_over():
+    x = np.random.default_rng(0).normal(size=(20_000, 4))
+    lazy = tp.trace(standardise, backend="jax")(x)
+    assert "xla_0" in tp.trace(standardise, backend="jax").compile(x).code
+    array = lazy.compute()
+    assert array is lazy.concrete()
+    assert array.base.alone
+    array += 1
+    close(lazy.compute(), standardise(x))
+
+
 def test_results_outlive_what_made_them():
     x = np.random.default_rng(0).normal(size=(5_000, 4))
     found = [compiled_by_xla(standardise, x)(x) for _ in range(3)]

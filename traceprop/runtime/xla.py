@@ -97,7 +97,7 @@ class ByXla:
         with jax.enable_x64(True), jax.default_device(_cpu()):
             found = self._jitted()(np.int64(rows), *given)
         return tuple(
-            as_numpy(array)[:rows] if has else np.array(array) for array, has in zip(found, self._kept, strict=True)
+            as_numpy(array, rows) if has else np.array(array) for array, has in zip(found, self._kept, strict=True)
         )
 
     def _jitted(self) -> Callable[..., Any]:
@@ -135,23 +135,26 @@ def filled_up(array: np.ndarray, room: int) -> np.ndarray:
     return filled
 
 
-class _Memory:
-    """The memory of an array that nobody else has, for NumPy to read and write."""
+class Memory:
+    """The memory of an array of XLA's that nobody else has, for NumPy to read and write its first `rows`."""
 
-    def __init__(self, array: Any) -> None:
+    alone = True
+    """No other array sees these cells, so that the one may be handed over without a copy (`tracing/lending.py`)."""
+
+    def __init__(self, array: Any, rows: int) -> None:
         self.array = array
         self.__array_interface__ = {
             "data": (array.unsafe_buffer_pointer(), False),
-            "shape": array.shape,
+            "shape": (rows, *array.shape[1:]),
             "typestr": np.dtype(array.dtype).str,
             "version": 3,
         }
 
 
-def as_numpy(array: Any) -> np.ndarray:
-    """A result of XLA's as a writable NumPy array over the same memory."""
+def as_numpy(array: Any, rows: int) -> np.ndarray:
+    """The first rows of a result of XLA's as a writable NumPy array over the same memory."""
     array.block_until_ready()
-    return np.asarray(_Memory(array)) if array.size else np.array(array)
+    return np.asarray(Memory(array, rows)) if array.size else np.array(array)[:rows]
 
 
 # -- what the generated code calls ------------------------------------------------------------------------------------

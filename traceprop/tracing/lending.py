@@ -27,12 +27,14 @@ ALONE = _references()
 
 
 def is_large_and_own(array: Any) -> bool:
-    """Whether an array is large, owns its cells, and may be written to."""
+    """Whether an array is large, has its cells to itself, and may be written to.
+
+    What holds cells that another library made for this array alone says so: `.base.alone`.
+    """
     return (
         type(array) is np.ndarray
         and array.nbytes >= WORTH
-        and array.base is None
-        and array.flags.owndata
+        and (array.flags.owndata or getattr(array.base, "alone", False))
         and array.flags.writeable
         and not array.dtype.hasobject
     )
