@@ -8,6 +8,7 @@ from traceprop.passes.encodings.algebra import compose, inverse, sliced
 from traceprop.passes.encodings.bitmap import Bitmap
 from traceprop.passes.encodings.blob import from_bytes, to_bytes
 from traceprop.passes.encodings.blocks import Blocks, Repeated
+from traceprop.passes.encodings.chained import Chained
 from traceprop.passes.encodings.choose import HINTS, encode
 from traceprop.passes.encodings.columns import Columns
 from traceprop.passes.encodings.complement import Complement
@@ -27,6 +28,7 @@ __all__ = [
     "AbstractPositions",
     "Bitmap",
     "Blocks",
+    "Chained",
     "Columns",
     "Complement",
     "Dictionary",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from traceprop.errors import CorruptError, NewerVersionError
 from traceprop.passes.encodings.bitmap import Bitmap
 from traceprop.passes.encodings.blocks import Blocks, Repeated
+from traceprop.passes.encodings.chained import Chained
 from traceprop.passes.encodings.columns import Columns
 from traceprop.passes.encodings.complement import Complement
 from traceprop.passes.encodings.dictionary import Dictionary
@@ -46,6 +47,7 @@ _CODES: dict[int, type[AbstractPositions]] = {
     13: Repeated,
     14: Quotients,
     15: Remainders,
+    16: Chained,
 }
 _DTYPES = dict(enumerate("u1 u2 u4 u8 i1 i2 i4 i8".split()))
 _NESTED = 255

@@ -13,6 +13,7 @@ from traceprop.errors import CorruptError, NewerVersionError
 from traceprop.passes.encodings import (
     Bitmap,
     Blocks,
+    Chained,
     Columns,
     Complement,
     Dictionary,
@@ -91,6 +92,11 @@ def encodings_of(array):
     yield Frames.of(facts, array, steps=False)
     words, codes = np.unique(array, return_inverse=True)
     yield Dictionary(facts, encode(words), encode(codes))
+    if max(abs(low), abs(high)) < 2**60:
+        cuts = [0, len(array) // 3, len(array) // 3, len(array)]
+        offsets = [5, 0, -7]
+        stretches = [encode(array[a:b] - off) for a, b, off in zip(cuts, cuts[1:], offsets, strict=False)]
+        yield Chained.of(stretches, offsets, dtype=array.dtype)
     if len(array) and max(abs(low), abs(high)) < 2**40 and (array[1:] >= array[:-1]).all():
         yield EliasFano.of(facts, array)
         yield Rice.of(facts, array)
@@ -431,3 +437,15 @@ def test_arrays_of_a_blob_are_views_of_it():
     held = from_bytes(memoryview(blob))
     assert isinstance(held, Packed)
     assert not held._words.flags.owndata
+
+
+def test_many_stretches_are_a_chain_of_chains():
+    pieces = [np.flatnonzero(np.arange(50) % 7 == k % 7) for k in range(300)]
+    whole = np.concatenate([piece + 50 * k for k, piece in enumerate(pieces)])
+    chain = Chained.of([encode(piece, "ascending") for piece in pieces], [50 * k for k in range(300)])
+    np.testing.assert_array_equal(np.asarray(chain), whole)
+    np.testing.assert_array_equal(np.asarray(from_bytes(to_bytes(chain))), whole)
+    starts, stops = chain.where(np.array([700]), np.array([750]))
+    np.testing.assert_array_equal(
+        dispatch.runs_to_indices(starts, stops), np.flatnonzero((whole >= 700) & (whole < 750))
+    )
