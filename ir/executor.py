@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -34,4 +34,12 @@ class AbstractExecutor(Protocol):
 
     def run(self, program: Program, inputs: Sequence[Any], options: Mapping[str, Any]) -> Outcome:
         """Runs `program` on one concrete input per parameter and returns what it left behind."""
+        ...
+
+    def write_npy(self, path: Any, batches: Iterable[Any]) -> None:
+        """Writes batches of an array as one `.npy` file, there whole or not at all."""
+        ...
+
+    def write_parquet(self, path: Any, batches: Iterable[Any]) -> None:
+        """Writes batches of a table or an array as one Parquet file, there whole or not at all."""
         ...

@@ -91,17 +91,17 @@ class Places:
 
     def _of_all_rows(self, op: Op) -> None:
         for operand in op.operands:
-            self._gathered(operand)
+            self._gathered(operand, op)
         self._in_full(op)
 
-    def _gathered(self, value: Value) -> None:
+    def _gathered(self, value: Value, by: Op) -> None:
         """Puts the rows of a value under one another, so that it is known in full behind the pass that has it."""
         if value in self.full:
             return
         part = self.parts[value]
         if part.points:
             raise NeedsAll(_maker(value))
-        statistic = self._statistic("rows", value.type, (part.held,), part.level, axis=part.axis)
+        statistic = self._statistic("rows", value.type, (part.held,), part.level, by, part.axis)
         self.full[value] = Full(statistic.found, part.level + 1)
 
     def _statistic(
@@ -195,7 +195,7 @@ class Places:
             return self._composed(op, rows, places)
         if places is None or places.points == (None,) or not places.points:
             if places is not None and rows is not None and self._takes_rows(op, rows.axis):
-                self._gathered(operand)  # looked up anywhere: a table of words, or the other side of a join
+                self._gathered(operand, op)  # looked up anywhere: a table of words, or the other side of a join
                 again, level = self._over(op, in_full=[operand])
                 self.parts[op.result] = Part(again.result, rows.axis + places.axis, places.space, level)
                 return True
@@ -252,7 +252,7 @@ class Places:
         if part is None:
             return False
         self._check_positions(op)
-        self._gathered(right)
+        self._gathered(right, op)
         again, level = self._over(op, in_full=[right])
         space = self._derived(op, op.attrs["size"], part.space)
         points = (part.space, None) if op.result.rank == 2 else (part.space,)

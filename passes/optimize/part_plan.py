@@ -42,8 +42,8 @@ class Part:
 class Statistic:
     """What is folded over all parts: `form` says how (`traceprop.runtime.partials.FORMS`), `found` is the result.
 
-    `operands` are the values of a part that go in; `op` is what the fold computes of all rows at once (`None` for "rows",
-    which puts the parts of a value under one another along `axis`).
+    `operands` are the values of a part that go in; `op` is what the fold computes of all rows at once. For "rows", which puts
+    the parts of a value under one another along `axis`, it is the op that needs them (`None` for the keys of groups).
     """
 
     form: str
@@ -66,7 +66,8 @@ class Kept:
 class Stage:
     """A program that is run once per part (`over_parts`), or once; with what its parameters and results stand for.
 
-    `given`, `gives`: values that stages hand to one another. A statistic's `found` is there for the stages behind.
+    `given`, `gives`: values that stages hand to one another. A statistic's `found` is there for the stages behind. `domains`:
+    whose rows it looks at; parts of others give it nothing.
     """
 
     program: Program
@@ -74,6 +75,7 @@ class Stage:
     gives: tuple[Value, ...]
     over_parts: bool
     statistics: tuple[Statistic, ...] = ()
+    domains: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from traceprop.errors import TraceError
 from traceprop.ir.expr import Expr, symbol, symbols_of
@@ -18,7 +19,7 @@ from traceprop.passes.rewrite import over
 __all__ = ["Kept", "Part", "Plan", "Space", "Stage", "Statistic", "partition"]
 
 
-def partition(program: Program, params: Collection[str], level: str = "op") -> Plan:
+def partition(program: Program, params: Collection[str], level: str | None = "op") -> Plan:
     """The plan for a program of whose parameters some (`params`) have rows that come in parts.
 
     What row `i` of a result takes from row `i` of its operands, and from values that are known by then, is done part by part.
@@ -27,14 +28,18 @@ def partition(program: Program, params: Collection[str], level: str = "op") -> P
     operands are put under one another, which is statistic "rows", and it is computed of all of them. So every program has a
     plan, and what it needs at once is in `plan.gathered`.
 
+    `level`: the granularity at which positions are recorded; `None`: none are.
     The values are those of the whole program, to rounding where numbers are added up; positions recorded in parts are those
     of the whole run once they are moved by the rows of earlier parts (`Part.points`).
     Raises `TraceError` for a program in which the number of rows is written, and for one that counts rows of no source.
     """
     given, program = program, DCE()(program)
-    found = asked(program if level == "op" else given, level)
-    program.memo.setdefault("asked", {}).setdefault(level, found)  # the composed positions are the same for both
-    whole_program = _with_composed(program, found)
+    recorded: Sequence[Value] = ()
+    whole_program = program
+    if level is not None:
+        found = asked(program if level == "op" else given, level)
+        program.memo.setdefault("asked", {}).setdefault(level, found)  # the composed positions are the same for both
+        whole_program, recorded = _with_composed(program, found), found.recorded
     freed = _freed(whole_program, params)
     same = dict(zip(whole_program.values, freed.values, strict=True))
     whole: set[Op] = set()
@@ -47,7 +52,7 @@ def partition(program: Program, params: Collection[str], level: str = "op") -> P
                 raise AssertionError(f"{refused.op} has no place") from None
             whole.add(refused.op)
             continue
-        return _Cutter(places, program, same, found.recorded).plan()
+        return _Cutter(places, program, same, recorded).plan()
 
 
 def _freed(program: Program, params: Collection[str]) -> Program:
@@ -182,7 +187,9 @@ class _Cutter:
         handed += self._binders(ops, handed, bound)
         name = f"{self.program.name}_pass{level}" if statistics else f"{self.program.name}_rows"
         given = (*self.places.partitioned, *handed)
-        return self._stage(name, given, ops, gives, True, statistics)
+        looked_at = {param for param in self.places.partitioned if param in used or param in gives}
+        domains = sorted({self.places.domains.index(param.type.dims[0]) for param in looked_at})
+        return replace(self._stage(name, given, ops, gives, True, statistics), domains=tuple(domains))
 
     def _once(self, level: int, ask: Collection[Value], settled: Collection[Value]) -> Stage | None:
         gives = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,9 @@ from traceprop.passes.optimize.partition import Kept, Plan, Space, Stage
 from traceprop.runtime.executable import Executable
 from traceprop.runtime.partials import Fold, stacked
 
-Parts = Callable[[], Iterable[Sequence[Any]]]
-"""Begins a pass over the rows: gives one plain value per partitioned parameter, part after part, in the order of domains."""
+Parts = Callable[[Stage], Iterable[Sequence[Any]]]
+"""Begins a pass over the rows of a stage's domains: gives one plain value per partitioned parameter, part after part, in the
+order of domains; at least one part, of no rows if there are none."""
 
 
 @dataclass
@@ -85,16 +86,10 @@ class Counted:
 
     totals: dict[Space, int] = field(default_factory=dict)
 
-    def moved(self, kept: Kept, run: PartRun) -> Any:
-        """What a part holds of a value; positions as those of the whole run, int64."""
+    def offsets(self, kept: Kept) -> list[int]:
+        """By how much the next part's positions stand further on in the whole: one number per column of them."""
         assert kept.part is not None
-        if not kept.part.points:
-            return run.values[kept.held]
-        numbers = np.asarray(run.values[kept.held])
-        points = [self.totals.get(space, 0) if space is not None else 0 for space in kept.part.points]
-        if not any(points):
-            return numbers
-        return numbers + (np.array(points) if numbers.ndim > 1 else points[0])
+        return [self.totals.get(space, 0) if space is not None else 0 for space in kept.part.points]
 
     def add(self, run: PartRun, spaces: Iterable[Space]) -> None:
         """Counts a part that is done."""
@@ -104,60 +99,73 @@ class Counted:
                 self.totals[space] = self.totals.get(space, 0) + rows
 
 
-Sink = Callable[[Mapping[Kept, Any], PartRun], None]
-"""Takes what one part gave of results, and of recorded positions, moved to where they stand in the whole."""
+@dataclass
+class Given:
+    """What one part gave of what is wanted of the run: `values` as the part has them, and `offsets` for positions."""
+
+    values: dict[Kept, Any]
+    offsets: dict[Kept, list[int]]
+    rows: int
+
+    def moved(self, kept: Kept) -> Any:
+        """A part's value; positions as those of the whole run."""
+        held, offsets = self.values[kept], self.offsets.get(kept, [])
+        if not any(offsets):
+            return held
+        numbers = np.asarray(held)
+        return numbers + (np.array(offsets) if numbers.ndim > 1 else offsets[0])
 
 
-def run_plan(stages: Stages, parts: Parts, sink: Sink) -> None:
-    """All stages of a plan, in order; what parts give of results and recorded positions goes to `sink`, in order of the parts."""
-    plan = stages.plan
-    wanted = [kept for kept in (*plan.returns, *plan.captures) if kept.part is not None]
-    taken: set[Kept] = set()
-    for stage in plan.stages:
-        if not stage.over_parts:
-            stages.once(stage)
-            continue
-        folds = [Fold(statistic) for statistic in stage.statistics]
-        counted = Counted()
-        gives = set(stage.gives)
-        mine = [kept for kept in wanted if kept not in taken and kept.held in gives and not _later(kept, stage, plan)]
-        taken.update(mine)
-        for inputs in parts():
-            run = stages.part(stage, inputs)
-            for fold in folds:
-                fold.add(
-                    [run.values[value] if value in gives else stages.known[value] for value in fold.statistic.operands],
-                    run.sizes,
-                )
-            if mine:
-                sink({kept: counted.moved(kept, run) for kept in mine}, run)
-            counted.add(run, plan.spaces)
+def taken_from(plan: Plan) -> list[list[Kept]]:
+    """For every stage what is wanted of its parts: recorded positions from the first that has them, results from the last."""
+    last = max((k for k, stage in enumerate(plan.stages) if stage.over_parts and not stage.statistics), default=-1)
+    found: list[list[Kept]] = [[] for _ in plan.stages]
+    for kept in dict.fromkeys((*plan.returns, *plan.captures)):
+        if kept.part is not None:
+            has = [k for k, stage in enumerate(plan.stages) if stage.over_parts and kept.held in stage.gives]
+            found[last if kept in plan.returns else has[0]].append(kept)
+    return found
+
+
+def run_stage(stages: Stages, stage: Stage, parts: Parts, wanted: Sequence[Kept]) -> Iterator[Given]:
+    """Runs one stage: once, or part after part, each of which gives what is wanted of it. Statistics are known at the end."""
+    if not stage.over_parts:
+        stages.once(stage)
+        return
+    plan, gives = stages.plan, set(stage.gives)
+    spaces = [space for space in plan.spaces if set(space.domains) <= set(stage.domains)]
+    folds = [Fold(statistic) for statistic in stage.statistics]
+    counted = Counted()
+    for inputs in parts(stage):
+        run = stages.part(stage, inputs)
         for fold in folds:
-            stages.learn(fold.statistic.found, fold.result())
-        for space, rows in counted.totals.items():
-            stages.name(space.dim, rows)
-
-
-def _later(kept: Kept, stage: Stage, plan: Plan) -> bool:
-    """Whether it is a result, and this is not the pass that gives results."""
-    return kept in plan.returns and bool(stage.statistics)
+            operands = fold.statistic.operands
+            fold.add([run.values[v] if v in gives else stages.known[v] for v in operands], run.sizes)
+        rows = max((len(value) for value in inputs), default=0)
+        yield Given(
+            {kept: run.values[kept.held] for kept in wanted},
+            {kept: counted.offsets(kept) for kept in wanted if kept.part is not None and kept.part.points},
+            rows,
+        )
+        counted.add(run, spaces)
+        del inputs, run
+    for fold in folds:
+        stages.learn(fold.statistic.found, fold.result())
+    for space, rows in counted.totals.items():
+        stages.name(space.dim, rows)
 
 
 def slices(plan: Plan, values: Sequence[Any], cuts: Sequence[Sequence[int]]) -> Parts:
     """Parts of values in memory, one per partitioned parameter; `cuts`: for each domain the rows at which a part ends."""
 
-    def parts() -> Iterable[Sequence[Any]]:
-        count = len(cuts)
-        rows = [0] * count
-        for value, domain in zip(values, plan.domains, strict=True):
-            rows[domain] = len(value)
-        for domain in range(count):
-            edges = [0, *sorted({min(cut, rows[domain]) for cut in cuts[domain]} - {0, rows[domain]}), rows[domain]]
-            for lo, hi in itertools.pairwise(edges):
-                yield [
-                    value[lo:hi] if mine == domain else value[:0]
-                    for value, mine in zip(values, plan.domains, strict=True)
-                ]
+    def parts(stage: Stage) -> Iterable[Sequence[Any]]:
+        rows = dict(zip(plan.domains, map(len, values), strict=True))
+        for domain in stage.domains:
+            inner = {min(cut, rows[domain]) for cut in cuts[domain]} - {0, rows[domain]}
+            for lo, hi in itertools.pairwise([0, *sorted(inner), rows[domain]]):
+                yield [v[lo:hi] if mine == domain else v[:0] for v, mine in zip(values, plan.domains, strict=True)]
+        if not stage.domains:
+            yield [value[:0] for value in values]
 
     return parts
 
@@ -166,12 +174,10 @@ def in_memory(plan: Plan, whole: Mapping[Param, Any], parts: Parts) -> Outcome:
     """The outcome of a plan with all results and recorded positions put together again."""
     stages = Stages(plan, whole)
     pieces: dict[Kept, list[Any]] = {}
-
-    def sink(given: Mapping[Kept, Any], run: PartRun) -> None:
-        for kept, piece in given.items():
-            pieces.setdefault(kept, []).append(piece)
-
-    run_plan(stages, parts, sink)
+    for stage, wanted in zip(plan.stages, taken_from(plan), strict=True):
+        for given in run_stage(stages, stage, parts, wanted):
+            for kept in wanted:
+                pieces.setdefault(kept, []).append(given.moved(kept))
 
     def value(kept: Kept) -> Any:
         return stages.known[kept.held] if kept.part is None else stacked(pieces[kept], kept.part.axis)

@@ -25,7 +25,7 @@ def plan_of(call: Call) -> Plan:
     return partition(call.program, in_parts, call.options["granularity"])
 
 
-def check(call: Call, plan: Plan, cuts: Sequence[Sequence[int]]) -> None:
+def check(call: Call, plan: Plan, cuts: Sequence[Sequence[int]], ask: bool = True) -> None:
     """Values to rounding, whole numbers and texts exactly, and the same recorded positions and sizes."""
     whole = call.outcome()
     values = dict(zip(call.program.params, call.concrete_inputs(), strict=True))
@@ -39,7 +39,8 @@ def check(call: Call, plan: Plan, cuts: Sequence[Sequence[int]]) -> None:
     for name in found.sizes.keys() & whole.sizes.keys():
         assert found.sizes[name] == whole.sizes[name], name
 
-    answered_alike(call, plan, found)
+    if ask:
+        answered_alike(call, plan, found)
 
 
 def answered_alike(call: Call, plan: Plan, found: Outcome, cells_at_most: int = 2) -> None:

@@ -218,3 +218,13 @@ def test_reductions(name, dtype):
     assert not plan.gathered
     for cuts in ([], [1, 3], range(5)):
         check(call, plan, [cuts])
+
+
+@pytest.mark.parametrize("level", ["op", "batch", "epoch"])
+def test_a_filter_behind_a_filter_is_composed_part_by_part(level):
+    t = pl.DataFrame({"k": [1, 2, 3, 4, 5, 6], "x": [1.0, -1.0, 2.0, 3.0, -4.0, 5.0]})
+    function = tp.trace(granularity=level)(lambda t: t[t["x"] > 0].filter((t[t["x"] > 0])["k"] != 3))
+    call = function.prepare((t,), {})[1]
+    plan = partition(call.program, ["t"], level)
+    assert not plan.gathered
+    check(call, plan, [[1, 4]], ask=level == "op")  # what decided on the way is kept at no other
