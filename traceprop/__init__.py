@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "traceprop.api": (
-        "Granularity LazyArray Table TracedFunction array at concat cond from_csv from_dataframe from_jax from_numpy "
+        "Granularity LazyArray Table TracedFunction array at batches concat cond from_csv from_dataframe from_jax from_numpy "
         "from_torch get_granularity granularity random read_csv read_parquet register_rule reset_graph reweight "
         "set_granularity trace"
     ),
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         TracedFunction,
         array,
         at,
+        batches,
         concat,
         cond,
         from_csv,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,10 +12,11 @@ from traceprop.errors import LineageError, SourceError, TraceError
 from traceprop.runtime.backends import checked
 from traceprop.runtime.executor import LOCAL
 from traceprop.sources import ArraySource, CsvArraySource, CsvTableSource, FrameSource, ParquetSource, Source
-from traceprop.sources.files import ids_of, matching
+from traceprop.sources.files import held, ids_of, matching
 from traceprop.sources.source import reset_array_ids
 from traceprop.sources.together import csv_together, parquet_together
 from traceprop.tracing.array import LazyArray
+from traceprop.tracing.batched import batches as _batches
 from traceprop.tracing.branches import cond
 from traceprop.tracing.draws import random
 from traceprop.tracing.function import TracedFunction
@@ -36,6 +37,7 @@ __all__ = [
     "TracedFunction",
     "array",
     "at",
+    "batches",
     "concat",
     "cond",
     "from_csv",
@@ -85,7 +87,13 @@ def _view(lineage: Any) -> Any:
     return lineage
 
 
-def from_csv(path: str | Path, source_id: str | None = None, key: str | None = None, lineage: Any = None) -> LazyArray:
+def from_csv(
+    path: str | Path,
+    source_id: str | None = None,
+    key: str | None = None,
+    lineage: Any = None,
+    in_memory: bool | None = None,
+) -> LazyArray:
     """A CSV file of numbers as a lazy float64 array of shape (rows, columns).
 
     The file is read and checked whole at the call. The first line is the header; an empty cell is NaN. Rows are numbered
@@ -93,7 +101,8 @@ def from_csv(path: str | Path, source_id: str | None = None, key: str | None = N
     Raises `SourceError` that names file, line and column: a cell that is no number (`tp.read_csv` reads text), ragged
     rows, an unusable header, bytes that are not UTF-8, an empty or missing file.
     """
-    return _array(CsvArraySource(path, source_id, key), lineage)
+    kind = CsvArraySource if held(path, in_memory) else _streamed().StreamedCsvArray
+    return _array(kind(path, source_id, key=key), lineage)
 
 
 def read_csv(
@@ -102,6 +111,7 @@ def read_csv(
     key: str | None = None,
     na_values: str | Sequence[str] = (),
     lineage: Any = None,
+    in_memory: bool | None = None,
 ) -> Table:
     """A CSV file as a lazy table with typed columns: int64, float64, bool or text, told apart by what they hold.
 
@@ -121,6 +131,9 @@ def read_csv(
     lineage
         The view of the result that the file holds, as saved by an earlier program: answers then go down to its first files.
         For several files, the view of all their rows in order, or a list with one view each.
+    in_memory
+        False: the file is checked in one stream, and read again by each run, a batch at a time in functions traced with
+        `batch_size=` (elsewhere whole). Where not given, a single file of more than an eighth of the memory that is free.
 
     Raises
     ------
@@ -130,7 +143,12 @@ def read_csv(
     """
     paths = matching(path)
     if paths is None:
-        return _table(CsvTableSource(path, source_id, na_values, key), lineage)  # type: ignore[arg-type]
+        kind = CsvTableSource if held(path, in_memory) else _streamed().StreamedCsvTable
+        return _table(kind(path, source_id, na_values, key), lineage)
+    if in_memory is False:
+        named = zip(paths, ids_of(paths, source_id), strict=True)
+        parts = [_streamed().StreamedCsvTable(each, name, na_values, key) for each, name in named]
+        return _stacked(_alike(parts), lineage)
     return _stacked(csv_together(paths, ids_of(paths, source_id), na_values, key), lineage)
 
 
@@ -140,12 +158,13 @@ def read_parquet(
     key: str | None = None,
     columns: Sequence[str] | None = None,
     lineage: Any = None,
+    in_memory: bool | None = None,
 ) -> Table:
     """A Parquet file as a lazy table with the file's column types. Rows are numbered in file order; they have no lines.
 
-    `path`, `source_id`, `key` and `lineage` as in `read_csv`. `columns`: only these are read. A table format's own row id is
-    a key where the file has it: `key="_row_id"` for Iceberg (format version 3), `"_ducklake_internal_row_id"` for DuckLake;
-    where it is kept beside the file, let the format's reader give it, and take `tp.from_dataframe(…, key="rowid")`.
+    `path`, `source_id`, `key`, `lineage` and `in_memory` as in `read_csv`. `columns`: only these are read. A table format's own
+    row id is a key where the file has it: `key="_row_id"` for Iceberg (format version 3), `"_ducklake_internal_row_id"` for
+    DuckLake; where it is kept beside the file, let the format's reader give it, and take `tp.from_dataframe(…, key="rowid")`.
 
     Categories are read as text, decimals as float64, times with a zone as UTC without one. Raises `SourceError` that names
     the file and the column for a type that has no like (lists, structs, binary, times of day), and for decimals with more
@@ -153,8 +172,41 @@ def read_parquet(
     """
     paths = matching(path)
     if paths is None:
-        return _table(ParquetSource(path, source_id, key, columns), lineage)  # type: ignore[arg-type]
+        kind = ParquetSource if held(path, in_memory) else _streamed_parquet()
+        return _table(kind(path, source_id, key, columns), lineage)
+    if in_memory is False:
+        parts = [
+            _streamed_parquet()(each, id, key, columns)
+            for each, id in zip(paths, ids_of(paths, source_id), strict=True)
+        ]
+        return _stacked(_alike(parts), lineage)
     return _stacked(parquet_together(paths, ids_of(paths, source_id), key, columns), lineage)
+
+
+def _streamed() -> Any:
+    from traceprop.sources import streamed
+
+    return streamed
+
+
+def _streamed_parquet() -> Any:
+    from traceprop.sources.streamed_parquet import StreamedParquet
+
+    return StreamedParquet
+
+
+def _alike(parts: Sequence[Source]) -> Sequence[Source]:
+    """Files that are not held must have the same columns of the same types: nothing is cast behind the check."""
+    first = parts[0]
+    for part in parts[1:]:
+        mine, theirs = ({f.name: f.dtype for f in each.type(0).fields} for each in (part, first))  # type: ignore[union-attr]
+        if list(mine.items()) != list(theirs.items()):
+            odd = next((name for name in mine if mine.get(name) != theirs.get(name)), next(iter(theirs), ""))
+            raise SourceError(
+                f"{part.path}: column {odd!r} is {mine.get(odd)} where it is {theirs.get(odd)} in {first.path}; files that are "
+                "not held in memory and are one table have the same columns of the same types"
+            )
+    return parts
 
 
 def _stacked(parts: Sequence[Source], lineage: Any) -> Table:
@@ -218,6 +270,7 @@ def trace(
     backend: str = "auto",
     executor: Any = "local",
     passes: Sequence[Any] | None = None,
+    batch_size: int | str | None = None,
 ) -> Any:
     """Turns a function over arrays and tables into a traced, lazy one: `@tp.trace`, or with options `@tp.trace(…)`.
 
@@ -238,6 +291,10 @@ def trace(
     `executor`: `"local"`, this machine; a `dask.distributed.Client`, or `"dask"` for the current one: rows are cut into
     partitions, which its workers read and work on, results stay there until somebody asks, and lineage is the same
     (docs/dask.md). A client that is closed or asynchronous is an `ExecutionError`, as is having none once a value is wanted.
+    `batch_size`: so many rows are worked on at a time (`"auto"`: about 16 MiB of them), so that files may be larger than
+    memory: statistics of all rows are found in passes of their own, results come by `.batches()` or go to a file by
+    `.to_parquet(path)`, values are those of a run on all rows to rounding, and lineage is the same (docs/streaming.md). On
+    Dask, the rows of a partition.
 
     Raises
     ------
@@ -245,7 +302,12 @@ def trace(
         The library of the backend is not installed.
     """
     checked(backend)
-    runs = LOCAL if isinstance(executor, str) and executor == "local" else _on_dask(executor)
+    if batch_size not in (None, "auto") and (type(batch_size) is not int or batch_size < 1):
+        raise ValueError(f"batch_size is a number of rows, at least 1, or 'auto', not {batch_size!r}")
+    if not isinstance(executor, str) or executor != "local":
+        runs = _on_dask(executor, batch_size)
+    else:
+        runs = LOCAL if batch_size is None else _streaming(batch_size)
 
     def decorate(function: Callable[..., Any]) -> TracedFunction:
         return TracedFunction(function, runs, granularity, passes, backend)
@@ -253,10 +315,25 @@ def trace(
     return decorate if function is None else decorate(function)
 
 
-def _on_dask(executor: Any) -> Any:
+def _on_dask(executor: Any, batch_size: Any) -> Any:
     from traceprop.runtime.dask import executor_for
 
-    return executor_for(executor)
+    return executor_for(executor, None if batch_size == "auto" else batch_size)
+
+
+def _streaming(batch_size: Any) -> Any:
+    from traceprop.runtime.streaming import StreamingExecutor
+
+    return StreamingExecutor(None if batch_size == "auto" else batch_size)
+
+
+def batches(*values: Any, rows: int | None = None) -> Iterator[tuple[Any, ...]]:
+    """Several results with the same rows, a batch of rows at a time: `for x, y in tp.batches(X, Y): …`.
+
+    Of one call of a function traced with `batch_size=`, the sources are read once for all of them, and nothing but a batch
+    is held. `rows`: so many rows each, rather than as they come. See `.batches()` of one value.
+    """
+    return _batches(values, rows)
 
 
 def reset_graph() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from traceprop.ir import Program
@@ -13,7 +13,23 @@ from traceprop.runtime.backends import choice, jax_is_there
 from traceprop.runtime.executable import Executable
 
 
-class LocalExecutor:
+class WritesFiles:
+    """What executors have in common: results go to files batch by batch."""
+
+    def write_npy(self, path: Any, batches: Iterable[Any]) -> None:
+        """Batches of an array as one `.npy` file."""
+        from traceprop.runtime.streamed_results import write_npy
+
+        write_npy(path, batches)
+
+    def write_parquet(self, path: Any, batches: Iterable[Any]) -> None:
+        """Batches of a table or an array as one Parquet file."""
+        from traceprop.runtime.streamed_results import write_parquet
+
+        write_parquet(path, batches)
+
+
+class LocalExecutor(WritesFiles):
     """Compiles a program once per set of options, and once more where the user has imported JAX since; and runs it."""
 
     takes_inputs = False

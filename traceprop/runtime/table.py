@@ -141,7 +141,10 @@ def _comparison(name: str) -> Any:
             return _compared_wide(name, left, right)
         left, right = (x.item() if isinstance(x, np.ndarray) and not x.ndim else x for x in (left, right))
         left, right = (
-            x if isinstance(x, (str, pl.Series)) else pl.Series(np.asarray(x).tolist()) for x in (left, right)
+            x
+            if isinstance(x, (str, pl.Series))
+            else pl.Series(np.asarray(x).tolist(), dtype=None if np.size(x) else pl.String)
+            for x in (left, right)
         )
         result = getattr(left if isinstance(left, pl.Series) else pl.Series([left] * len(right)), name)(right)
         return result.fill_null(name == "__ne__").to_numpy()

@@ -12,6 +12,8 @@ from traceprop.sources.conform import ConformedSource, polars_dtype
 from traceprop.sources.csv import CsvArraySource, CsvTableSource
 from traceprop.sources.parquet import ParquetSource
 from traceprop.sources.source import Source
+from traceprop.sources.streamed import StreamedCsvArray, StreamedCsvTable, StreamedSource
+from traceprop.sources.streamed_parquet import StreamedParquet
 from traceprop.sources.watched import WatchedCsv
 
 
@@ -19,13 +21,13 @@ def how_read(source: Source) -> dict[str, Any] | None:
     """What `read_again` needs beside the path and the id; `None` for what was in memory."""
     if isinstance(source, ConformedSource):
         return how_read(source._base)
-    if isinstance(source, CsvArraySource):
+    if isinstance(source, (CsvArraySource, StreamedCsvArray)):
         return {"as": "csv numbers"}
-    if isinstance(source, (CsvTableSource, ParquetSource)):
+    if isinstance(source, (CsvTableSource, ParquetSource, StreamedCsvTable, StreamedParquet)):
         kind = source.type(1)
         assert isinstance(kind, TableType)
         types = {field.name: field.dtype for field in kind.fields}
-        if isinstance(source, ParquetSource):
+        if isinstance(source, (ParquetSource, StreamedParquet)):
             return {"as": "parquet", "types": types}
         return {"as": "csv", "types": types, "na_values": list(source._na_values)}
     return None
@@ -50,7 +52,7 @@ def read_again(path: str, source_id: str, how: Mapping[str, Any]) -> Source:
 def lines_of(source: Source) -> np.ndarray | None:
     """int64: the 1-based line on which each row begins; `None` for what has no lines, or a file that is not what it was."""
     how = how_read(source)
-    if how is None or how["as"] == "parquet":
+    if how is None or how["as"] == "parquet" or isinstance(source, StreamedSource):  # too many to be held at once
         return None
     now = WatchedCsv(source.path or "", source.content_hash).now()
     if now.change is not None or now.scan is None:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from traceprop.errors import MissingExtraError, SourceError
+from traceprop.sources.memory import available
 
 _BOM = b"\xef\xbb\xbf"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=://|::)")
@@ -106,6 +107,17 @@ def _file_system(path: str) -> tuple[Any, str]:
         raise MissingExtraError(f"{path}: {error}") from None
     except ValueError as error:
         raise SourceError(f"{path} cannot be read: {error}") from None
+
+
+def held(path: Any, in_memory: bool | None) -> bool:
+    """Whether a file is held in memory: as asked for; else those that take no more than an eighth of what is free."""
+    if in_memory is not None:
+        return in_memory
+    try:
+        size = os.path.getsize(path)
+    except (OSError, TypeError, ValueError):
+        return True  # elsewhere, or none; reading it says what is wrong
+    return size <= max(available() // 8, 1 << 28)
 
 
 def matching(path: Any) -> list[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,3 +103,10 @@ def _explained(predicate: str, columns: list[str], error: str, source_id: str) -
     near = difflib.get_close_matches(missing.group(1).lower(), {c.lower(): c for c in columns}, n=1) if missing else []
     meant = next((f"; did you mean {c!r}?" for c in columns if near and c.lower() == near[0]), "")
     return f"where={predicate!r} cannot be asked of {source_id!r} ({reason}{meant}); its columns: {', '.join(columns)}"
+
+
+def mentioned(predicate: str, columns: Sequence[str]) -> list[str]:
+    """The columns that a condition may speak of: those whose names are among its words, in any spelling that SQL allows."""
+    words = {word.lower() for word in _WORD.findall(predicate)}
+    quoted = {part.replace('""', '"') for part in re.findall(r'"((?:[^"]|"")*)"', predicate)}
+    return [name for name in columns if name.lower() in words or name in quoted]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from traceprop.ir.expr import product
 from traceprop.ir.types import numpy_dtype
 from traceprop.tracing import indexing
 from traceprop.tracing import numpy as front
+from traceprop.tracing.batched import batches
 from traceprop.tracing.column import ColumnMethods
 from traceprop.tracing.lazy import Lazy, _no_data
 from traceprop.tracing.trace import Size
@@ -109,6 +111,14 @@ class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
             if lent is not None:
                 return lent
         return np.array(self._plain())
+
+    def to_npy(self, path: str | PathLike[str]) -> None:
+        """Writes the array as a `.npy` file, batch by batch: whole or, after an error or Ctrl-C, not at all.
+
+        `np.load(path, mmap_mode="r")` maps it into memory. Raises `ExecutionError` for text.
+        """
+        assert self.executor is not None
+        self.executor.write_npy(path, (piece for (piece,) in batches([self], None, empties=True)))
 
     def _plain(self) -> np.ndarray:
         value = self.concrete()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
@@ -168,6 +169,28 @@ class Lazy:
         else:
             self.concrete()
         return self
+
+    def batches(self, rows: int | None = None) -> Iterator[Any]:
+        """The value as plain pieces of some rows each, in order: arrays, or polars tables.
+
+        Of a function traced with `batch_size=`, each is made when it is asked for and nothing else is held; every loop
+        reads the sources anew (`.persist()` keeps the result). `rows`: so many rows each, rather than as they come.
+        Raises `ExecutionError` for a result without rows of the sources (a mean), `ChangedSourceError` where a file is no
+        longer what it was. Of several results at once: `tp.batches(x, y)`.
+        """
+        from traceprop.tracing.batched import batches
+
+        return (piece for (piece,) in batches([self], rows))
+
+    def to_parquet(self, path: str | PathLike[str]) -> None:
+        """Writes the value as a Parquet file, batch by batch: whole or, after an error or Ctrl-C, not at all.
+
+        An array's columns are called 0, 1, … Lineage stays with the value. Raises `MissingExtraError` without pyarrow.
+        """
+        from traceprop.tracing.batched import batches
+
+        assert self.executor is not None
+        self.executor.write_parquet(path, (piece for (piece,) in batches([self], None, empties=True)))
 
     def _refuse(self, what: str, instead: str) -> NoReturn:
         raise TraceError(f"{what} at {user_location() or 'an unknown line'}: {instead}")

@@ -15,7 +15,7 @@ from traceprop.runtime.dask.gathered import ClusterResults, OnCluster, outcome_o
 from traceprop.runtime.dask.inputs import AbstractInput, ClusterInput, SourceInput, ValueInput, bytes_of, even_edges
 from traceprop.runtime.dask.run import ClusterRun
 from traceprop.runtime.dask.travel import Sent, sent
-from traceprop.runtime.executor import LOCAL
+from traceprop.runtime.executor import LOCAL, WritesFiles
 from traceprop.sources import ArraySource, FrameSource, Source
 
 
@@ -29,7 +29,7 @@ def executor_for(executor: Any, batch_size: int | None = None) -> DaskExecutor:
     raise ValueError(f"executor is 'local', 'dask' or a dask.distributed.Client, not {executor!r}")
 
 
-class DaskExecutor:
+class DaskExecutor(WritesFiles):
     """Cuts rows into partitions and runs a program on them where they are; statistics of all rows are folded as trees.
 
     `client`: None for the one that is current when a program runs. `partition_rows`: how many rows a partition has; None for
