@@ -64,7 +64,8 @@ def attribution_engine(
     optimizer
         For "replay": a function from parameters to the optimizer that training used.
     curvature
-        For "replay": "gauss-newton" (None) or "hessian", the exact derivative; docs/attribution.md compares them.
+        For "replay": "hessian", the exact derivative, or "gauss-newton", which is better where activations have kinks; None:
+        by the module's activations. docs/attribution.md compares them.
 
     Raises
     ------

@@ -41,13 +41,14 @@ class Unrolled:
 
     `curvature` "hessian" gives the exact derivative; "gauss-newton" leaves out how the network itself bends. The exact one
     is that of a function with a step wherever some unit of a ReLU network changes sides, which no row's removal is
-    small enough for; without the bends it foretells removals better there, and as well elsewhere.
+    small enough for; without the bends it foretells removals better there, and a little worse elsewhere. None: by the
+    module's activations.
 
     Only every so many moments are kept, about the root of the number of steps; those between are computed again on the
     way back.
     """
 
-    def __init__(self, store: GradientStore, data: Deciding, make: MakeOptimizer, curvature: str) -> None:
+    def __init__(self, store: GradientStore, data: Deciding, make: MakeOptimizer, curvature: str | None) -> None:
         if not store.schedule:
             raise ModelError(
                 "the recorded run is needed: feed it by ctx.batches and call ctx.step(loss, rows) after each step"
@@ -61,7 +62,7 @@ class Unrolled:
         _check_deterministic(module)
         self._module: nn.Module = module
         self._data = data
-        self._curvature = curvature
+        self._curvature = curvature or ("gauss-newton" if _has_kinks(module) else "hessian")
         self._rows = [rows for _, rows in store.schedule]
         self._names = [name for name, value in module.named_parameters() if value.requires_grad]
         parameters = dict(module.named_parameters())
@@ -192,6 +193,11 @@ class Unrolled:
             newton if self._curvature == "hessian" else gauss_newton
         )(directions)
         return found
+
+
+def _has_kinks(module: nn.Module) -> bool:
+    kinked = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid)
+    return any(isinstance(part, kinked) for part in module.modules())
 
 
 def _check_deterministic(module: nn.Module) -> None:

@@ -33,7 +33,7 @@ class Replay(AbstractEstimator):
         store: GradientStore,
         outcome: str,
         optimizer: Callable[..., Any] | None = None,
-        curvature: str = "gauss-newton",
+        curvature: str | None = None,
     ) -> None:
         super().__init__(store, outcome)
         if optimizer is None:
@@ -41,7 +41,7 @@ class Replay(AbstractEstimator):
                 "estimator='replay' needs optimizer=, called with the parameters for the optimizer of the run: "
                 "optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3)"
             )
-        if curvature not in ("gauss-newton", "hessian"):
+        if curvature not in (None, "gauss-newton", "hessian"):
             raise ModelError(f"curvature is 'gauss-newton' or 'hessian', not {curvature!r}")
         self._make = optimizer
         self._curvature = curvature
