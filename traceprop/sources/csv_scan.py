@@ -129,7 +129,7 @@ def _rows(path: str, content: bytes, before: int) -> _Found:
     data = np.frombuffer(content, dtype=np.uint8)
     newlines = np.flatnonzero(data == _NEWLINE)
     ends, commas = newlines, np.flatnonzero(data == _COMMA)
-    quotes = np.flatnonzero(data == _QUOTE)
+    quotes = np.flatnonzero(data == _QUOTE) if b'"' in content else np.empty(0, dtype=np.int64)
     if len(quotes):
         if len(quotes) % 2:
             line = _line_of(newlines, _open_quote(quotes, newlines), before)
@@ -137,7 +137,8 @@ def _rows(path: str, content: bytes, before: int) -> _Found:
         _check_quotes(path, data, quotes, newlines, before)
         ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
         commas = commas[np.searchsorted(quotes, commas) % 2 == 0]
-    _check_returns(path, data, quotes, newlines, before)
+    if b"\r" in content:
+        _check_returns(path, data, quotes, newlines, before)
     if len(data) and (len(ends) == 0 or ends[-1] != len(data) - 1):
         ends = np.append(ends, len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])

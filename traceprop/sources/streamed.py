@@ -24,6 +24,8 @@ from traceprop.sources.source import Location, Source, check_id
 if TYPE_CHECKING:
     import polars as pl
 
+_QUOTE, _NEWLINE = b'"\n'
+
 
 class StreamedSource(Source):
     """A source whose rows are read when they are wanted. What it keeps is what it takes to find them again.
@@ -235,10 +237,25 @@ class _StreamedCsv(StreamedSource):
         where = {}
         for k in np.unique(which).tolist():
             ((block, content),) = read_blocks(self.path, [self._blocks[k]], to_the_end=False)
-            found = self._scan(block, content)
-            for row in np.unique(asked[which == k]).tolist():
-                where[row] = (found.line(row - block.row), found.text(row - block.row))
+            wanted = np.unique(asked[which == k])
+            places = zip(wanted.tolist(), *self._in_block(block, content, wanted - block.row), strict=True)
+            where |= {row: (line, text) for row, line, text in places}
         return [where[row] for row in asked.tolist()]
+
+    def _in_block(self, block: Block, content: bytes, rows: np.ndarray) -> tuple[list[int], list[str]]:
+        """The lines and texts of rows of a block, which was checked before."""
+        if block.blank:
+            found = self._scan(block, content)
+            return found.lines(rows).tolist(), [found.text(row) for row in rows.tolist()]
+        data = np.frombuffer(content, dtype=np.uint8)
+        newlines = np.flatnonzero(data == _NEWLINE)
+        ends = newlines
+        if b'"' in content:
+            ends = newlines[np.searchsorted(np.flatnonzero(data == _QUOTE), newlines) % 2 == 0]
+        ends = np.append(ends[ends >= block.data], len(content))
+        starts, stops = np.append(block.data, ends + 1)[rows], ends[rows]
+        texts = [content[a:b].decode().rstrip("\r") for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+        return (np.searchsorted(newlines, starts) + 1 + block.lines).tolist(), texts
 
 
 class StreamedCsvTable(_StreamedCsv):
