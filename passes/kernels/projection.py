@@ -148,6 +148,11 @@ def masked_sjlt(
     )
 
 
+def masked_columns(size: int, kept: int, seed: int = 0) -> Ints:
+    """The columns of `size` that `masked_sjlt` reads, ascending int64 (min(kept, size),)."""
+    return _mask(size, min(int(kept), size), _key(seed, _MASK), 0, size)[0]
+
+
 def factored_sjlt(
     inputs: ArrayLike,
     outputs: ArrayLike,

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import CorruptError
+from traceprop.passes.attribution.factors import LayerFactors, PlainGradients
 from traceprop.stores.durable import sync_folder, write_synced
+from traceprop.stores.gradient_factors import Factors
 
 COLUMNS = np.dtype([("sample", "<i8"), ("epoch", "<i4"), ("step", "<i8"), ("loss", "<f4"), ("scale", "<f4")])
 """Scale: what a stored row is multiplied by to give the gradient; a power of two, and 1 but for float16."""
@@ -38,24 +41,53 @@ class Block:
     columns
         Records (rows,) of type `COLUMNS`.
     stored
-        (rows, width): the gradients, each divided by its scale.
+        (rows, width): the gradients, or what makes them, each divided by its scale.
+    factors
+        What makes gradients of stored rows that are factors; None where they are gradients.
     """
 
     start: int
     columns: np.ndarray
     stored: np.ndarray
+    factors: Factors | None = None
 
     def __len__(self) -> int:
         return len(self.stored)
 
     def gradients(self, first: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows `first` to `stop` as float32, or float64 where they are stored so; read-only where nothing is computed."""
+        rows = self.rows(first, stop)
+        return rows if self.factors is None else self.factors.gradients(rows, self.columns["sample"][first:stop])
+
+    def rows(self, first: int = 0, stop: int | None = None) -> np.ndarray:
+        """What is stored of rows `first` to `stop`, times its scale."""
         rows = self.stored[first:stop]
         if rows.dtype != np.float16:
             return rows
         whole = rows.astype(np.float32)
         whole *= self.columns["scale"][first:stop, None]
         return whole
+
+    def layers(self, first: int = 0, stop: int | None = None) -> list[LayerFactors]:
+        """Rows `first` to `stop` by layers; gradients that are no factors are one layer."""
+        rows = self.rows(first, stop)
+        if self.factors is None:
+            return [PlainGradients(rows)]
+        return self.factors.layers(rows, self.columns["sample"][first:stop])
+
+    def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (samples, gradients) of all rows, as many at a time as may be written out."""
+        step = len(self) if self.factors is None else self.factors.step
+        for first in range(0, len(self), max(1, step)):
+            yield self.columns["sample"][first : first + step], self.gradients(first, first + step)
+
+    def products(self, vector: np.ndarray) -> np.ndarray:
+        """Dot products of all rows' gradients with one: (rows,)."""
+        rows = self.rows()
+        if self.factors is None:
+            found: np.ndarray = rows @ vector.astype(rows.dtype)
+            return found
+        return self.factors.products(rows, self.columns["sample"], vector)
 
 
 def scaled(gradients: np.ndarray, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +120,7 @@ def write_block(parts: Path, folder: Path, number: int, start: int, stored: np.n
     try:
         part.mkdir()
         for name, array in (("gradients.npy", stored), ("columns.npy", columns)):
-            _write_array(part / name, array)
+            write_array(part / name, array)
         write_synced(part / "block.json", sealed(entry))
         sync_folder(part)
         part.rename(folder)
@@ -165,7 +197,8 @@ def unsealed(path: Path, what: str) -> dict[str, Any]:
     return found
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a new file that survives a loss of power."""
     with path.open("xb") as file:
         np.lib.format.write_array(file, array, allow_pickle=False)
         file.flush()

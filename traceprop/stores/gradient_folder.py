@@ -1,6 +1,7 @@
 """The folder behind a store of gradients: one writer appends blocks, any number of readers see those that are whole.
 
-gradients.json     what the folder is: width and type of the gradients, how they were projected
+gradients.json     what the folder is: width and type of the gradients, how they were projected or made into factors
+features.npy       of factors whose first layer read the samples' features: these
 blocks/00000000/   see `gradient_block`
 parts/             a block that is being written
 writer.lock        held by the process that appends, and let go of when it ends, however it ends
@@ -20,7 +21,7 @@ import numpy as np
 
 from traceprop.errors import CorruptError, NewerVersionError, StoreError
 from traceprop.stores.durable import sync_folder, write_synced
-from traceprop.stores.gradient_block import Block, StoredBlock, sealed, unsealed, write_block
+from traceprop.stores.gradient_block import Block, StoredBlock, checksum, sealed, unsealed, write_array, write_block
 
 FORMAT, VERSION = "traceprop gradients", 1
 
@@ -41,7 +42,7 @@ class GradientFolder:
         """What the first block settled: width, dtype and about; None before. Raises for a folder of something else."""
         mark = self.path / "gradients.json"
         if not mark.exists():
-            ours = {"blocks", "parts", "writer.lock", "owners.json", "lineage"}
+            ours = {"blocks", "parts", "writer.lock", "owners.json", "lineage", "steps", "features.npy"}
             if self.path.is_file() or (self.path.is_dir() and not set(os.listdir(self.path)) <= ours):
                 raise StoreError(f"{self.path} is something else: there is no gradients.json in it")
             return None
@@ -80,6 +81,26 @@ class GradientFolder:
             write_synced(part, content)
             part.replace(self.path / name)
             sync_folder(self.path)
+
+    def keep_features(self, features: np.ndarray) -> None:
+        """Put the samples' features beside the blocks, whole or not at all."""
+        self.open_to_write()
+        with self._explained():
+            part = self._parts / f"features-{secrets.token_hex(4)}"
+            write_array(part, features)
+            part.replace(self.path / "features.npy")
+            sync_folder(self.path)
+
+    def features(self, told: Any) -> np.ndarray:
+        """The samples' features, mapped. Raises CorruptError where they are not those that `told` is the checksum of."""
+        what = f"{self.place} are damaged: features.npy"
+        try:
+            found = np.load(self.path / "features.npy", mmap_mode="r", allow_pickle=False)
+        except Exception as error:  # whatever NumPy makes of bytes that are no array
+            raise CorruptError(f"{what} cannot be read ({error})") from None
+        if checksum(found) != told:
+            raise CorruptError(f"{what} has another checksum")
+        return np.asarray(found)
 
     def put(self, stored: np.ndarray, columns: np.ndarray) -> None:
         """Append a block."""
@@ -169,6 +190,9 @@ class MemoryShelf:
 
     def describe(self, width: int, dtype: str, about: dict[str, Any]) -> None:
         return
+
+    def features(self, told: Any) -> np.ndarray:
+        raise StoreError("the features that the layers read are not beside the factors")
 
     def put(self, stored: np.ndarray, columns: np.ndarray) -> None:
         self._blocks.append(Block(self.rows(), columns, stored))

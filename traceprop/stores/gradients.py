@@ -6,13 +6,15 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from traceprop.errors import CorruptError, StoreError
-from traceprop.stores.gradient_block import COLUMNS, DTYPES, Block, scaled
+from traceprop.stores.gradient_block import COLUMNS, DTYPES, Block, checksum, scaled
+from traceprop.stores.gradient_factors import FactorLayout, Factors
 from traceprop.stores.gradient_folder import GradientFolder, MemoryShelf
 
 BLOCK_BYTES = 1 << 24
@@ -67,6 +69,8 @@ class GradientBlocks:
         self._asked = block_rows
         self._width: int | None = None
         self._dtype = np.dtype(dtype or "float32")
+        self._layout: FactorLayout | None = None
+        self._features: np.ndarray | None = None
         self._about = dict(about or {})
         self._settled = False
         self._read_description()
@@ -78,10 +82,19 @@ class GradientBlocks:
 
     @property
     def width(self) -> int | None:
-        """How many numbers a gradient has; None before the first."""
+        """How many numbers a gradient has, however it is stored; None before the first."""
         if self._width is None:
             self._read_description()
-        return self._width
+        return self._width if self._layout is None else self._layout.size
+
+    @property
+    def factors(self) -> Factors | None:
+        """What makes gradients of the rows, where these are factors; None where they are gradients."""
+        if self.width is None or self._layout is None:
+            return None
+        if self._layout.given and self._features is None:
+            self._features = self._shelf.features(self._about.get("features"))
+        return Factors(self._layout, self._features)
 
     @property
     def dtype(self) -> str:
@@ -116,9 +129,10 @@ class GradientBlocks:
         rows = rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float64)
         if rows.ndim != 2 or not rows.shape[1]:
             raise StoreError(f"gradients are an array (m, p), not of shape {rows.shape}")
-        if self.width is not None and rows.shape[1] != self.width:
+        _ = self.width  # another process may have begun
+        if self._width is not None and rows.shape[1] != self._width:
             raise StoreError(
-                f"a gradient of {rows.shape[1]} numbers does not go to those of {self.width} in {self.place}"
+                f"a gradient of {rows.shape[1]} numbers does not go to those of {self._width} in {self.place}"
             )
         if not np.isfinite(rows).all():
             raise StoreError("a gradient is NaN or infinite: has the training diverged?")
@@ -169,6 +183,27 @@ class GradientBlocks:
             if self._about.get(name) != value:
                 raise StoreError(f"{self.place} were begun with {name} {self._about.get(name)!r}, not {value!r}")
 
+    def keep_factors(self, layout: FactorLayout, features: np.ndarray | None) -> None:
+        """Say before the first append that rows are factors, and what features (n, …) the samples have.
+
+        `append` then takes what `layout.pack` gives. The features are kept once, as float32 or as the ids that they are.
+
+        Raises
+        ------
+        StoreError
+            The store holds gradients, or factors of another layout or of other features.
+        """
+        if layout.given and features is not None:
+            kept = features if features.dtype.kind in "iu" else features.astype(np.float32, copy=False)
+            self._features = np.ascontiguousarray(kept)
+        told = None if self._features is None or not layout.given else checksum(self._features)
+        self.describe(factors=layout.told(), features=told)
+        if not self._settled:
+            self._layout = layout
+            if told is not None and isinstance(self._shelf, GradientFolder):
+                assert self._features is not None
+                self._shelf.keep_features(self._features)
+
     def attach(self, name: str, content: bytes) -> None:
         """Put a small file beside the blocks, whole or not at all; in memory there is no such place, and nothing happens."""
         if isinstance(self._shelf, GradientFolder):
@@ -184,11 +219,13 @@ class GradientBlocks:
         CorruptError
             A block is damaged or missing; it is named, and not returned.
         """
-        yield from self._shelf.blocks()
+        factors = self.factors
+        for block in self._shelf.blocks():
+            yield block if factors is None else replace(block, factors=factors)
         if self._filled:
             assert self._buffer is not None
             assert self._columns is not None
-            yield Block(self._shelf.rows(), self._columns[: self._filled], self._buffer[: self._filled])
+            yield Block(self._shelf.rows(), self._columns[: self._filled], self._buffer[: self._filled], factors)
 
     def columns(self) -> np.ndarray:
         """Records of all rows, with the fields sample, epoch, step, loss and scale."""
@@ -206,6 +243,7 @@ class GradientBlocks:
         if problems := list(self._shelf.problems()):
             shown = "\n".join(f"- {problem}" for problem in problems[:20])
             raise CorruptError(f"{self.place} are damaged in {len(problems)} places:\n{shown}")
+        _ = self.factors  # the features beside them too
         return sum(1 for _ in self._shelf.columns())
 
     def size(self) -> int:
@@ -245,6 +283,8 @@ class GradientBlocks:
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
             with cls(part, first.dtype, about=first.about) as merged:
+                if (factors := first.factors) is not None:
+                    merged.keep_factors(factors.layout, factors.features)
                 for shard in opened:
                     for block in shard:
                         merged._settle(block.stored.shape[1])
@@ -264,6 +304,10 @@ class GradientBlocks:
             try:
                 self._width, self._dtype = int(found["width"]), np.dtype(found["dtype"])
                 self._about = dict(found["about"])
+                told = self._about.get("factors")
+                self._layout = None if told is None else FactorLayout.read(told)
+                if self._layout is not None and self._layout.width != self._width:
+                    raise ValueError(f"factors of {self._layout.width} numbers in rows of {self._width}")
             except (KeyError, TypeError, ValueError) as error:
                 raise CorruptError(f"{self.place} are damaged: gradients.json lacks something ({error})") from None
             self._settled = True

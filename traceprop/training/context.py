@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from traceprop.errors import ModelError
+from traceprop.stores import GradientBlocks
 from traceprop.tracing.granularity import checked, training_granularity
 from traceprop.training.adapter import AbstractAdapter, AbstractGradientAdapter, AbstractLinearAdapter
 from traceprop.training.batched import Dataset, cut
@@ -19,6 +22,7 @@ from traceprop.training.models import adapt
 from traceprop.training.owners import Owners, plain_owners, row_owners
 from traceprop.training.projection import Projection
 from traceprop.training.saved import save_owners
+from traceprop.training.step_gradients import AbstractStepGradients
 from traceprop.training.steps import Steps
 from traceprop.training.store import GradientStore
 
@@ -35,6 +39,7 @@ def training_context(
     store: Any = None,
     projection: str = "sjlt",
     data: Dataset | None = None,
+    reduction: str | None = None,
 ) -> TrainingContext:
     """Keep per-sample gradients of the model that is trained inside the context, with the source rows they belong to.
 
@@ -61,16 +66,22 @@ def training_context(
         Project materialised gradients to this many dimensions, where that is fewer. Linear models keep exact
         factors, which are smaller.
     granularity
-        None for the default in force; per-sample gradients of the final model are logged at exit under each of them.
+        What is kept of the way to the final model, whose gradients each of them has. "epoch", the default: the model at the
+        end of each pass. "batch": the gradient of every step, as `.grad` holds it (one of more than 16,384 numbers by a
+        projection that reads 2,048 of them, unless `proj_dim` says otherwise). "op": every sample's gradient at every
+        step, from the loop's own backward pass. `ctx.gradient_store.steps` has the last two. None: the default in force.
     store
         Where materialised gradients go: a folder, which is made, or a `tp.stores.GradientBlocks`; None keeps them in
         memory. Logged gradients stream there, and those of the final model at exit, with their owners:
-        `tp.stores.GradientBlocks(folder)` opens them in another process, and `tp.attribution_engine` asks them.
+        `tp.stores.GradientBlocks(folder)` opens them in another process, and `tp.attribution_engine` asks them. Those of
+        the steps stream into the folder `steps` in it.
     projection
         How `proj_dim` is reached: "sjlt", "sparse", "very-sparse", "masked", which store no matrix, or "gaussian";
         docs/attribution.md says what each costs and keeps.
     data
         A `tp.dataset`, in the place of X_train and y_train.
+    reduction
+        "mean" or "sum": how the loop's loss puts its samples' together. None: found out.
 
     Raises
     ------
@@ -108,7 +119,18 @@ def training_context(
             f"{log.blocks.place} hold gradients already, and those of a final model go to a new folder; to go on logging "
             "there, leave out the model"
         )
-    return TrainingContext(adapter, X_train, y_train, source_id, log, level, store is not None, data)
+    return TrainingContext(
+        adapter, X_train, y_train, source_id, log, level, store is not None, data, _Loop(loss, reduction, shorter)
+    )
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """What is known of the user's loop: its loss, how that is reduced, and how gradients are projected."""
+
+    loss: Any = None
+    reduction: str | None = None
+    projection: Projection | None = None
 
 
 class TrainingContext:
@@ -124,6 +146,7 @@ class TrainingContext:
         level: Any,
         stored: bool = False,
         data: Dataset | None = None,
+        loop: _Loop | None = None,
     ) -> None:
         self.adapter = adapter
         self.granularity = level
@@ -136,6 +159,8 @@ class TrainingContext:
         self._logged = False
         self._steps = Steps()
         self._given = data
+        self._loop = loop or _Loop()
+        self._recorder: AbstractStepGradients | None = None
         self._store: GradientStore | None = None
         self._epochs = 0
         self._checkpoints: list[Checkpoint] = []
@@ -181,7 +206,7 @@ class TrainingContext:
         self._steps.begin()
         try:
             for xb, yb, rows in self._cut(int(batch_size), shuffle, seed, drop_last) if fed is None else fed:
-                self._steps.feed(rows, rows if fed is None else self._samples(rows), xb)
+                self._steps.feed(rows, rows if fed is None else self._samples(rows), xb if fed is None else None)
                 yield xb, yb, rows
         finally:
             self._steps.begin()
@@ -257,16 +282,61 @@ class TrainingContext:
     def __enter__(self) -> TrainingContext:
         if self.granularity is not None and self.adapter is not None:
             self._steps.watch(self.adapter.model)
+            if self.granularity in ("op", "batch"):
+                self._record()
         return self
+
+    def _record(self) -> None:
+        """Begin to keep the steps' gradients, of models whose loops can be seen."""
+        torch = sys.modules.get("torch")
+        assert self.adapter is not None
+        if torch is None or not isinstance(self.adapter.model, torch.nn.Module):
+            return
+        from traceprop.training.torch_reduction import Reduction
+        from traceprop.training.torch_step_gradients import TorchBatchGradients, TorchSampleGradients
+
+        module, schedule, projection = self.adapter.model, self._steps.schedule, self._loop.projection
+        if self.granularity == "batch":
+            self._recorder = TorchBatchGradients(module, self._step_blocks(), schedule, projection)
+        else:
+            reduction = Reduction(self._loop.loss, lambda: self._data()[1], self._loop.reduction)
+            self._recorder = TorchSampleGradients(
+                module,
+                self._step_blocks(),
+                schedule,
+                projection,
+                reduction,
+                lambda: self._data()[0],
+                lambda: self._steps.batch,
+            )
+        recorder = self._recorder
+        self._steps.recorded = lambda index: recorder.step(index, self._epochs)
+        recorder.start()
+
+    def _step_blocks(self) -> GradientBlocks:
+        """Where the steps' gradients go: beside the final model's, or in memory."""
+        final = self._log.blocks
+        if final.path is None:
+            return GradientBlocks()
+        blocks = GradientBlocks(final.path / "steps", None if final.dtype == "float64" else final.dtype)
+        if self.granularity == "op":
+            save_owners(blocks, self._owners(len(self._data()[0])), self._source_id)
+        return blocks
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
             if kind is None and self.granularity is not None:
+                if self._recorder is not None:
+                    self._recorder.flush()
                 self._store = self._make_store()
+                self._store.steps = None if self._recorder is None else self._recorder.blocks
         finally:
             self._steps.unwatch()
+            if self._recorder is not None:
+                self._recorder.stop()
+                self._recorder.blocks.close()
             self._log.blocks.close()
 
     def _make_store(self) -> GradientStore:

@@ -148,8 +148,7 @@ def summed(blocks: GradientBlocks, n: int) -> Floats:
             "engine.top_k read them block by block"
         )
     total = np.zeros((n, width))
-    for block in blocks:
-        samples, gradients = block.columns["sample"], block.gradients()
+    for samples, gradients in (part for block in blocks for part in block.parts()):
         if (samples[1:] > samples[:-1]).all():  # each once: no need for the slow way
             total[samples] += gradients
         else:

@@ -70,6 +70,10 @@ def opened(blocks: GradientBlocks) -> GradientStore:
 
     if not len(blocks):
         raise ModelError(f"{blocks.place} hold no gradients (yet)")
+    if blocks.about.get("of") == "batches":
+        raise ModelError(
+            f"{blocks.place} are of whole batches, and a row of one is no row of a file; granularity='op' keeps single samples'"
+        )
     return GradientStore(load_owners(blocks), blocks=blocks)
 
 

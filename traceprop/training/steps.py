@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,6 +26,8 @@ class Steps:
         self.schedule: list[tuple[float, np.ndarray]] = []
         self.batch: Any = None
         """The features of the batch that the loop is at, as it got them."""
+        self.recorded: Callable[[int], None] | None = None
+        """Called with the place in the schedule of each new step."""
         self._rows: Any = None
         self._samples: np.ndarray | None = None
         self._before: list[np.ndarray] = []
@@ -56,8 +59,7 @@ class Steps:
             at = len(self.schedule) - self._seen + self._told
             self.schedule[at] = value, self.schedule[at][1] if samples is None else samples
         else:
-            self.schedule.append((value, self._since() if samples is None else samples))
-            self._before = []
+            self._add(value, self._since() if samples is None else samples)
         self._told += 1
 
     def saw(self) -> None:
@@ -66,8 +68,13 @@ class Steps:
             return
         self._seen += 1
         if self._told < self._seen:
-            self.schedule.append((float("nan"), self._since()))
-            self._before = []
+            self._add(float("nan"), self._since())
+
+    def _add(self, loss: float, samples: np.ndarray) -> None:
+        self.schedule.append((loss, samples))
+        self._before = []
+        if self.recorded is not None:
+            self.recorded(len(self.schedule) - 1)
 
     def _since(self) -> np.ndarray:
         """The samples that the loop got since the step before."""

@@ -44,6 +44,9 @@ class GradientStore:
         Of other models: the model at each epoch's end, and last as training left it.
     schedule
         What `ctx.step` recorded: (loss, samples) per optimizer step.
+    steps
+        What was recorded of the steps at granularity "op", a gradient per sample and step, or "batch", one per step;
+        `columns()["step"]` is the step's place in `schedule`.
     lazies
         The training data as they were given, X and y: lazy values lead to the pipeline behind them.
     weights
@@ -64,6 +67,7 @@ class GradientStore:
     checkpoints: list[Checkpoint] = field(default_factory=list, repr=False)
     granularity: str | None = "epoch"
     schedule: list[tuple[float, np.ndarray]] = field(default_factory=list)
+    steps: GradientBlocks | None = field(default=None, repr=False)
     lazies: tuple[Any, Any] | None = field(default=None, repr=False)
     weights: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     ledger: Ledger | None = field(default=None, repr=False)

@@ -26,6 +26,7 @@ from traceprop.training.linearised import Linearised, of_losses, of_margins
 from traceprop.training.loss import check_labels, cross_entropy_of
 from traceprop.training.projection import Projection
 from traceprop.training.torch_factors import Captured, Outcome, captured
+from traceprop.training.torch_hooks import without_hooks
 from traceprop.training.torch_loss import SingleLoss, find_single_loss
 
 CHUNK = 64
@@ -71,7 +72,7 @@ def _only_linear(module: nn.Module) -> str | None:
 
 def double(module: nn.Module) -> nn.Module:
     """Give a float64 copy in evaluation mode: dropout off, batch statistics fixed, so that samples are independent."""
-    return deepcopy(module).double().eval().cpu()
+    return without_hooks(deepcopy(module)).double().eval().cpu()
 
 
 class _Given(nn.Module):
@@ -191,7 +192,7 @@ class LinearModuleAdapter(AbstractLinearAdapter):
 
     def tensors(self, X: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Give a batch as tensors of the model's dtype."""
-        return _tensors(self.model, X, y)
+        return _tensors(self._linear(self.model).weight.dtype, X, y)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +221,7 @@ class ModuleAdapter(AbstractGradientAdapter):
         self._loss = loss
         self._single: SingleLoss | None = None
         self._copy: nn.Module | None = None
+        self._ids: bool | None = None
         self._outputs = 0
 
     def check(self) -> None:
@@ -231,7 +233,7 @@ class ModuleAdapter(AbstractGradientAdapter):
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
     def frozen(self) -> ModuleAdapter:
-        return self.of(deepcopy(self.model))
+        return self.of(without_hooks(deepcopy(self.model)))
 
     def of(self, module: nn.Module) -> ModuleAdapter:
         """The adapter of another module of the same kind, with the same loss."""
@@ -352,8 +354,11 @@ class ModuleAdapter(AbstractGradientAdapter):
         return [np.concatenate([parts[name] for name in layer]) for layer in names]
 
     def tensors(self, X: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give a batch as tensors of the model's dtype."""
-        return _tensors(self.model, X, y)
+        """Give a batch as tensors of the model's dtype, or as the ids that its features are."""
+        if self._ids is None:
+            tried = without_hooks(deepcopy(self.model)).eval()
+            self._ids = X.dtype.kind in "iu" and not inputs_of(tried, X[:1]).is_floating_point()
+        return _tensors(next(self.model.parameters()).dtype, X, y, self._ids)
 
 
 def margins(out: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -416,7 +421,7 @@ def _flattened(gradient: Any, module: nn.Module) -> Floats:
     )
 
 
-def _tensors(module: nn.Module, X: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    dtype = next(module.parameters()).dtype
+def _tensors(dtype: torch.dtype, X: np.ndarray, y: np.ndarray, ids: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     targets = torch.as_tensor(y)
-    return torch.as_tensor(X).to(dtype), targets.to(dtype) if targets.is_floating_point() else targets
+    inputs = torch.as_tensor(X).to(torch.int64 if ids else dtype)
+    return inputs, targets.to(dtype) if targets.is_floating_point() else targets

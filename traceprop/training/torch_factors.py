@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -24,31 +25,36 @@ from traceprop.errors import ModelError
 from traceprop.passes.attribution.factors import DenseFactors, EmbeddingFactors, LayerFactors, PlainGradients
 
 CHUNK = 512
-_TRIED = 3
+TRIED = 3
 _TOLERANCE = 1e-3
-_VMAP_CHUNK = 64
+VMAP_CHUNK = 64
 
 Outcome = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From a module's output (b, …) and targets (b,) to one number per sample (b,)."""
 
 
 @dataclass
-class _Seen:
-    """One call of a layer: its parameters' names (weight, bias), what it read, and its output."""
+class Seen:
+    """One call of a layer: its parameters' names (weight, bias), what it read, and its output.
+
+    `read` makes of the layer's inputs what its weights are multiplied by, once somebody wants to know.
+    """
 
     kind: str
     names: tuple[str, ...]
     inputs: torch.Tensor
     output: torch.Tensor
     vocabulary: int = 0
+    read: Callable[[torch.Tensor], torch.Tensor] | None = None
+    edge: Any = None
 
 
 @dataclass
-class _Watcher(TorchFunctionMode):
+class Watcher(TorchFunctionMode):
     """Sees the layers' calls inside its `with` block."""
 
     names: dict[int, str]
-    seen: list[_Seen] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -71,17 +77,20 @@ class _Watcher(TorchFunctionMode):
         inputs, weight, bias, stride, padding, dilation, groups = _arguments(args, kwargs, *names)
         output = function(*args, **kwargs)
         flat = function is torch.conv1d
-        kernel, read = weight.shape[2:], inputs.detach()
-        if (groups or 1) != 1 or isinstance(padding, str) or read.ndim != len(kernel) + 2:
+        kernel = weight.shape[2:]
+        if (groups or 1) != 1 or isinstance(padding, str) or inputs.ndim != len(kernel) + 2:
             return output
         steps = [
             _pair(value if value is not None else default, flat, default)
             for value, default in ((dilation, 1), (padding, 0), (stride, 1))
         ]
-        if flat:
-            read, kernel = read.unsqueeze(2), (1, *kernel)
-        patches = F.unfold(read, tuple(kernel), dilation=steps[0], padding=steps[1], stride=steps[2])
-        self._keep("convolution", (weight, bias), patches.transpose(1, 2), output)
+        size = (1, *kernel) if flat else tuple(kernel)
+
+        def patches(read: torch.Tensor) -> torch.Tensor:
+            read = read.unsqueeze(2) if flat else read
+            return F.unfold(read, size, dilation=steps[0], padding=steps[1], stride=steps[2]).transpose(1, 2)
+
+        self._keep("convolution", (weight, bias), inputs, output, read=patches)
         return output
 
     def embedding(self, function: Any, args: Any, kwargs: Any) -> torch.Tensor:
@@ -96,31 +105,46 @@ class _Watcher(TorchFunctionMode):
         weight, bias = given.get("weight"), given.get("bias")
         output = function(*args, **kwargs)
         if weight is not None and bias is not None and not given.get("training", False):
-            with torch.no_grad():
-                inner = function(**{**given, "weight": None, "bias": None})
-            if function is F.layer_norm:
-                self._keep("scale", (weight, bias), inner, output)
-            else:
-                self._keep("channel scale", (weight, bias), inner.movedim(1, -1), output)
+            plain = {**given, "weight": None, "bias": None}
+            channels = function is not F.layer_norm
+
+            def inner(read: torch.Tensor) -> torch.Tensor:
+                with torch.no_grad():
+                    found = function(**{**plain, "input": read})
+                return found.movedim(1, -1) if channels else found
+
+            kind = "channel scale" if channels else "scale"
+            self._keep(kind, (weight, bias), plain.pop("input"), output, read=inner)
         return output
 
     def _keep(
-        self, kind: str, parameters: Sequence[Any], inputs: torch.Tensor, output: torch.Tensor, vocabulary: int = 0
+        self,
+        kind: str,
+        parameters: Sequence[Any],
+        inputs: torch.Tensor,
+        output: torch.Tensor,
+        vocabulary: int = 0,
+        read: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         """Keeps a call whose parameters are the module's own, as they are."""
-        given = [parameter for parameter in parameters if parameter is not None]
-        names = tuple(self.names.get(id(parameter), "") for parameter in given)
+        names = tuple([self.names.get(id(parameter), "") for parameter in parameters if parameter is not None])
         if all(names):
-            self.seen.append(_Seen(kind, names, inputs.detach(), output, vocabulary))
+            self.saw(Seen(kind, names, inputs.detach(), output, vocabulary, read))
+
+    def saw(self, seen: Seen) -> None:
+        """A layer was called. Its place in the graph is kept, as what follows may write into its output."""
+        if seen.output.requires_grad:
+            seen.edge = get_gradient_edge(seen.output)
+            self.seen.append(seen)
 
 
 _HANDLERS: dict[Any, Callable[..., Any]] = {
-    F.linear: _Watcher.linear,
-    torch.conv1d: _Watcher.convolution,
-    torch.conv2d: _Watcher.convolution,
-    F.embedding: _Watcher.embedding,
-    F.layer_norm: _Watcher.normalised,
-    F.batch_norm: _Watcher.normalised,
+    F.linear: Watcher.linear,
+    torch.conv1d: Watcher.convolution,
+    torch.conv2d: Watcher.convolution,
+    F.embedding: Watcher.embedding,
+    F.layer_norm: Watcher.normalised,
+    F.batch_norm: Watcher.normalised,
 }
 _NORMS = {
     F.layer_norm: ("input", "normalized_shape", "weight", "bias", "eps"),
@@ -128,7 +152,7 @@ _NORMS = {
 }
 
 
-def _attention(watcher: _Watcher) -> Callable[..., Any]:
+def _attention(watcher: Watcher) -> Callable[..., Any]:
     """PyTorch's attention function, its calls of `linear` seen: it is Python, and a mode is off inside of a call it sees."""
 
     def linear(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -168,7 +192,7 @@ def captured(module: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, out
     The module must be in evaluation mode, where samples do not look at one another.
     """
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    known = _known(module, trained, inputs[:_TRIED], targets[:_TRIED], outcome)
+    known = known_layers(module, trained, inputs[:TRIED], targets[:TRIED], outcome)
     rest = [name for name in trained if not any(name in names for names in known)]
     values: list[np.ndarray] = []
     found: dict[tuple[str, ...], list[LayerFactors]] = {names: [] for names in known}
@@ -181,13 +205,13 @@ def captured(module: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, out
             found[names].append(layers[names])
         if rest:
             plain.append(_materialised(module, rest, x, y, outcome))
-    joined = [_joined(parts) for parts in found.values()]
+    layers_found = [joined(parts) for parts in found.values()]
     if rest:
-        joined.append(PlainGradients(np.concatenate(plain)))
-    return Captured(np.concatenate(values), joined, [*known, *([tuple(rest)] if rest else [])])
+        layers_found.append(PlainGradients(np.concatenate(plain)))
+    return Captured(np.concatenate(values), layers_found, [*known, *([tuple(rest)] if rest else [])])
 
 
-def _known(
+def known_layers(
     module: nn.Module, trained: dict[str, nn.Parameter], x: torch.Tensor, y: torch.Tensor, outcome: Outcome
 ) -> dict[tuple[str, ...], bool]:
     """The layers whose factors give the gradients that single samples have, each passed through the module alone.
@@ -223,31 +247,32 @@ def _batch(
     outcome: Outcome,
     by_position: Callable[[tuple[str, ...]], bool],
 ) -> tuple[np.ndarray, dict[tuple[str, ...], LayerFactors]]:
-    watcher = _Watcher({id(parameter): name for name, parameter in trained.items()})
+    watcher = Watcher({id(parameter): name for name, parameter in trained.items()})
     with watcher:
         out = module(x)
     value = outcome(out, y)
-    calls = [seen for seen in watcher.seen if seen.output.requires_grad]
-    gradients = torch.autograd.grad(value.sum(), [seen.output for seen in calls], allow_unused=True)
+    calls = watcher.seen
+    gradients = torch.autograd.grad(value.sum(), [seen.edge for seen in calls], allow_unused=True) if calls else ()
     grouped: dict[tuple[str, ...], list[LayerFactors]] = {}
     for seen, gradient in zip(calls, gradients, strict=True):
         gradient = torch.zeros_like(seen.output) if gradient is None else gradient
-        layer = _factors(seen, gradient, len(x), by_position(seen.names))
+        layer = factors_of(seen, gradient, len(x), by_position(seen.names))
         if layer is not None:
             grouped.setdefault(seen.names, []).append(layer)
     times = Counter(name for names in grouped for name in names)
-    layers = {names: _together(parts) for names, parts in grouped.items() if all(times[name] == 1 for name in names)}
+    layers = {names: together(parts) for names, parts in grouped.items() if all(times[name] == 1 for name in names)}
     return value.detach().double().numpy(), layers
 
 
-def _factors(seen: _Seen, gradient: torch.Tensor, count: int, by_position: bool) -> LayerFactors | None:
+def factors_of(seen: Seen, gradient: torch.Tensor, count: int, by_position: bool) -> LayerFactors | None:
     """The factors of one call; None where its shapes do not tell which part of them is a sample's."""
+    made = seen.inputs if seen.read is None else seen.read(seen.inputs)
     if seen.kind == "convolution":
         outputs = gradient.reshape(*gradient.shape[:2], -1).transpose(1, 2)
-        return DenseFactors(_single(seen.inputs), _single(outputs), len(seen.names) == 2)
+        return DenseFactors(_single(made), _single(outputs), len(seen.names) == 2)
     if seen.kind == "channel scale":
         gradient = gradient.movedim(1, -1)
-    read = seen.inputs.unsqueeze(-1) if seen.kind == "embedding" else seen.inputs
+    read = made.unsqueeze(-1) if seen.kind == "embedding" else made
     inputs, outputs = _by_sample(read, count, by_position), _by_sample(gradient, count, by_position)
     if inputs is None or outputs is None:
         return None
@@ -272,7 +297,7 @@ def _by_sample(values: torch.Tensor, count: int, by_position: bool) -> torch.Ten
     return values.reshape(count, positions, width)
 
 
-def _together(parts: list[LayerFactors]) -> LayerFactors:
+def together(parts: list[LayerFactors]) -> LayerFactors:
     """Several calls of one layer: their positions, side by side."""
     first = parts[0]
     if len(parts) == 1:
@@ -292,7 +317,7 @@ def _together(parts: list[LayerFactors]) -> LayerFactors:
     return PlainGradients(sum(part.flat() for part in parts))  # type: ignore[arg-type]
 
 
-def _joined(parts: list[LayerFactors]) -> LayerFactors:
+def joined(parts: list[LayerFactors]) -> LayerFactors:
     """The samples of several batches, one after another."""
     first = parts[0]
     if isinstance(first, DenseFactors):
@@ -324,9 +349,9 @@ def _materialised(
 
     of_many = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))
     blocks = []
-    for start in range(0, len(x), _VMAP_CHUNK):
+    for start in range(0, len(x), VMAP_CHUNK):
         try:
-            found = of_many(wanted, x[start : start + _VMAP_CHUNK], y[start : start + _VMAP_CHUNK])
+            found = of_many(wanted, x[start : start + VMAP_CHUNK], y[start : start + VMAP_CHUNK])
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"torch.func cannot take per-sample gradients of {type(module).__name__} in {', '.join(names)}: {error}"

@@ -60,7 +60,7 @@ class LoggedDot(AbstractEstimator):
 
     def _gradients(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for block in self.blocks:
-            yield block.columns["sample"], block.gradients()
+            yield from block.parts()
 
     def _queries(self, gradients: np.ndarray) -> np.ndarray:
         """Test gradients as products are taken with them."""
@@ -87,9 +87,7 @@ class LoggedDot(AbstractEstimator):
         """Products with each sample's gradients, which add up: float64 (n,)."""
         total = np.zeros(len(self.store))
         for block in self.blocks:
-            rows = block.gradients()
-            found = rows @ vector.astype(rows.dtype)
-            np.add.at(total, block.columns["sample"], found)
+            np.add.at(total, block.columns["sample"], block.products(vector))
         return total
 
     def lengths(self) -> np.ndarray:
@@ -99,8 +97,8 @@ class LoggedDot(AbstractEstimator):
             return np.linalg.norm(self._whole(), axis=1)
         squares = np.zeros(len(self.store))
         for block in self.blocks:
-            rows = block.gradients()
-            squares[block.columns["sample"]] = np.einsum("ij,ij->i", rows, rows)
+            for found, rows in block.parts():
+                squares[found] = np.einsum("ij,ij->i", rows, rows)
         return np.sqrt(squares)
 
     def _whole(self) -> np.ndarray:
