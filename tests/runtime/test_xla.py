@@ -270,6 +270,15 @@ def test_what_is_not_for_xla_says_why(function, why):
     np.testing.assert_array_equal(executable(x), function(x))
 
 
+@pytest.mark.parametrize("avx512", [False, True])
+def test_what_numpy_does_sooner_is_left_to_it(monkeypatch, avx512):
+    """Unless XLA was asked for."""
+    monkeypatch.setattr(xla, "_has_avx512", lambda: avx512)
+    said = {b: tp.trace(lambda x: np.exp(x) * 2, backend=b).compile(np.ones((4, 3))).explain() for b in ("auto", "jax")}
+    assert ("not by XLA: numpy.exp is faster in NumPy on this processor" in said["auto"]) == avx512
+    assert "compiled by XLA" in said["jax"]
+
+
 def test_a_backend_there_is_not():
     with pytest.raises(ValueError, match="backend is one of 'auto', 'numpy', 'jax', 'torch', not 'cuda'"):
         tp.trace(standardise, backend="cuda")

@@ -58,7 +58,8 @@ def write_call(writer: Writer, ops: Sequence[Op], spent: Sequence[Value]) -> Non
     cells = product(plan.widest.type.dims)
     steps = sum(op.definition is not constant for op in body.ops)
     where = dict.fromkeys(str(op.location or "an unknown line") for op in body.ops if op.operands)
-    note = Note(steps, ", ".join(where), cells, writer.choice, xla.refusal(body))
+    against = xla.refusal(body) or ("" if writer.choice.backend == "jax" else xla.loss(body))
+    note = Note(steps, ", ".join(where), cells, writer.choice, against)
     writer.notes.append(note)
     small = writer.choice.xla_from if note.by_xla else writer.choice.blocks_from
     if isinstance(cells, int) and cells < small:
