@@ -49,7 +49,13 @@ def spreads(x):
     return apart, (y / y.std(axis=0, ddof=1)).sum(axis=0), y - y.var(axis=1, keepdims=True)
 
 
-FUNCTIONS = [standardise, chain, softmax, mixed, spreads]
+def arithmetic(x):
+    for _ in range(5):
+        x = np.sqrt(np.abs(x * 1.01 - 0.25) + 0.125)
+    return x, (x - x.mean(axis=0)) / 3, 1 / (x + 2) * x
+
+
+FUNCTIONS = [standardise, chain, softmax, mixed, spreads, arithmetic]
 
 
 @pytest.fixture
@@ -146,6 +152,28 @@ def test_a_cell_is_the_same_whatever_stands_beside_it(name, dtype):
 def test_the_code_of_blocks(golden):
     """A plain function; small arrays pass through the lines that they always had."""
     assert tp.trace(standardise, backend="numpy").compile(np.ones((4, 3))).code == golden
+
+
+def test_arithmetic_warns_as_numpy_does():
+    """The kernel has no warnings: where there is one to give, NumPy computes."""
+    x = np.random.default_rng(0).normal(size=(20_000, 5))
+    x[:, 1] = 2.0
+    traced_once = tp.trace(standardise, backend="numpy")
+    assert "chain_" in traced_once.compile(x).code
+    with pytest.warns(RuntimeWarning, match="invalid value encountered in divide"):
+        got = traced_once(x).compute()
+    with np.errstate(all="ignore"):
+        same(got, standardise(x))
+        same(traced_once(x + 0).compute(), standardise(x))
+    with np.errstate(invalid="raise"), pytest.raises(ExecutionError, match=r"numpy\.divide.*invalid"):
+        traced_once(x + 0).compute()
+
+
+@pytest.mark.filterwarnings("error")
+def test_arithmetic_is_quiet_where_numpy_is():
+    x = np.random.default_rng(0).normal(size=(20_000, 5))
+    x[3, 1] = np.nan
+    checked(arithmetic, x)
 
 
 def test_an_error_in_a_block_names_the_users_line():

@@ -16,6 +16,7 @@ from traceprop.ir.types import numpy_dtype
 from traceprop.passes.optimize.fuse import FOLDS, is_rowed
 from traceprop.passes.optimize.sweeps import Plan, Sweep
 from traceprop.runtime import blocks
+from traceprop.runtime.chains import ByKernel, Recipe, is_chain
 
 if TYPE_CHECKING:
     from traceprop.runtime.codegen import Writer
@@ -90,19 +91,35 @@ class _Segment:
         for value in sweep.kept:
             self.names[value] = writer.fresh(writer.letter)
             writer.add(f"{self.names[value]} = {self.empty((plan.rows, *value.type.dims[1:]), value)}", value.op)
+        if is_chain(sweep, plan.rows):
+            with writer.under(f"if not {self.chain(sweep)}:  # where NumPy has something to warn of"):
+                self.in_blocks(level, sweep, rows, widest)
+            return None
         if not sweep.folds:
-            writer.add(f"def sweep_{level}(first, last):")
-            writer.depth += 1
-            _Loop(self, sweep, rows).write("first", "last")
-            writer.depth -= 1
-            cells = product((plan.rows, widest))
-            writer.add(f"{self.runtime('over_rows')}(sweep_{level}, {plan.rows}, {cells})")
-            return
+            return self.in_blocks(level, sweep, rows, widest)
         loop = _Loop(self, sweep, rows)
         loop.write("0", str(plan.rows))
         for op in sweep.folds:
             self.names[op.result] = loop.totals[op]
             self.finished(op)
+        return None
+
+    def in_blocks(self, level: int, sweep: Sweep, rows: str, widest: Dim) -> None:
+        """A sweep without folds, whose rows may go to two threads."""
+        with self.writer.under(f"def sweep_{level}(first, last):"):
+            _Loop(self, sweep, rows).write("first", "last")
+        cells = product((self.plan.rows, widest))
+        self.writer.add(f"{self.runtime('over_rows')}(sweep_{level}, {self.plan.rows}, {cells})")
+
+    def chain(self, sweep: Sweep) -> str:
+        """The call of the kernel that computes a sweep of arithmetic."""
+        buffers = {value: number for value, (number, _) in _Buffers(sweep).assigned(sweep.kept).items()}
+        recipe, name = Recipe(sweep, self.plan.rows, buffers), self.writer.fresh("chain_")
+        name = f"{name}_{len(self.writer.scope)}"
+        self.writer.scope[name] = ByKernel(recipe.chain)
+        given = (recipe.arrays, recipe.lines, recipe.numbers)
+        groups = ("(" + "".join(f"{self.names[value]}, " for value in values) + ")" for values in given)
+        return f"{name}({self.plan.rows}, {', '.join(groups)})"
 
     def empty(self, dims: Sequence[Dim | str], like: Value) -> str:
         self.writer.scope["numpy_empty"] = np.empty

@@ -62,13 +62,13 @@ def averaged(total: Any, count: int) -> Any:
     return total.dtype.type(total / np.intp(count))
 
 
-def over_rows(sweep: Callable[[int, int], None], rows: int, cells: int) -> None:
+def over_rows(sweep: Callable[[int, int], None], rows: int, cells: int, worth_two: int = 0) -> None:
     """Runs `sweep(first, last)` over all rows: at once, or in two halves where a second core is free to take one.
 
-    The second thread lives no longer than the sweep, so that a process may fork behind it, and has the context of the
-    first (`np.errstate`).
+    A second core pays from `worth_two` cells on. Its thread lives no longer than the sweep, so that a process may fork behind
+    it, and has the context of the first one (`np.errstate`).
     """
-    if cells < FOR_TWO or _cores() < 2:
+    if cells < (worth_two or FOR_TWO) or _cores() < 2:
         return sweep(0, rows)
     half, failed = rows // 2, []
     context = contextvars.copy_context()

@@ -211,7 +211,7 @@ def generate(program: Program, chosen: Choice | None = None) -> Code:
 
 
 _OURS = re.compile(
-    r"captures|rows|[ij]|first|last|[vwtxu]\d+|p\d+.*|body\d+.*|chosen\d+|(x_|room|rows_|sweep_|segment_|xla_|jax_|counted_|numpy_|table_).*"
+    r"captures|rows|[ij]|first|last|[vwtxu]\d+|p\d+.*|body\d+.*|chosen\d+|(x_|room|rows_|sweep_|segment_|xla_|jax_|counted_|chain_|numpy_|table_).*"
 )
 
 
