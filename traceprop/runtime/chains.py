@@ -30,7 +30,9 @@ class ByKernel:
     def __call__(
         self, rows: int, arrays: Sequence[np.ndarray], lines: Sequence[np.ndarray], numbers: Sequence[Any]
     ) -> bool:
-        """Whether all is computed; where NumPy would warn, it is to be asked."""
+        """Whether all is computed; where NumPy would warn, or there is no kernel, NumPy is to be asked."""
+        if not HAVE_EXTENSION:
+            return False
         found: list[bool] = []
         run = lambda first, last: found.append(self._chain.run(arrays, lines, numbers, first, last))  # noqa: E731
         blocks.over_rows(run, rows, len(self._chain.steps) * rows * self._chain.width, _WORTH_TWO)
@@ -75,7 +77,7 @@ class Recipe:
 
 def is_chain(sweep: Sweep, rows: Dim) -> bool:
     """Whether the kernel computes a sweep: two steps of arithmetic or more, of one float dtype and of rows of one shape."""
-    if not HAVE_EXTENSION or sweep.folds or len(sweep.ops) < 2:
+    if sweep.folds or len(sweep.ops) < 2:
         return False
     shape, dtype = sweep.ops[0].result.type.dims, payload_dtype(sweep.ops[0].result.type)
     width = product(shape[1:])
