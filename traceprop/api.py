@@ -286,8 +286,9 @@ def trace(
     `backend` says what computes with NumPy's arrays. `"numpy"`: NumPy, bit by bit what the function itself gives, and large
     arrays block by block. `"jax"`: segments of floating point in which the data decides no positions are compiled by XLA, once
     per number of rows rounded up; they equal NumPy's to rounding, and no `RuntimeWarning` comes from there. `"auto"`: that, for
-    large arrays, where jax is imported already, else NumPy. `"torch"`: as `"numpy"`. `f.compile(…).explain()` says which
-    runs what, and why.
+    large arrays, where jax is imported already and sooner done, else NumPy. `"torch"`: as `"numpy"`; and a function over
+    PyTorch's tensors, which else runs eagerly, goes through `torch.compile` where a C++ compiler is found.
+    `f.compile(…).explain()` says which runs what, and why.
     `executor`: `"local"`, this machine; a `dask.distributed.Client`, or `"dask"` for the current one: rows are cut into
     partitions, which its workers read and work on, results stay there until somebody asks, and lineage is the same
     (docs/dask.md). A client that is closed or asynchronous is an `ExecutionError`, as is having none once a value is wanted.

@@ -19,7 +19,7 @@ from traceprop.passes.pipeline import FOR_ARRAYS, Pipeline, default_pipeline
 from traceprop.runtime.backends import Choice
 from traceprop.runtime.captures import NOTHING, WAITING, Captures
 from traceprop.runtime.codegen import generate
-from traceprop.runtime.worlds import entered
+from traceprop.runtime.worlds import engine, entered
 
 _numbers = itertools.count()
 
@@ -42,7 +42,7 @@ class Executable:
     ) -> None:
         self.traced = program
         self.records = record
-        self._world = world
+        self._world, self._backend = world, chosen.backend if chosen else "auto"
         self.pipeline: Pipeline = default_pipeline(record, passes, level)
         passed = self.pipeline(program)
         self._executed = sum(not op.definition.effect for op in passed.ops)
@@ -64,7 +64,7 @@ class Executable:
         scope = {**code.scope, "__name__": "traceprop.generated"}  # no frame of the user's: warnings look past it
         exec(compile(code.source, self._file, "exec"), scope)  # our own text: names come from tables, values by repr
         function = scope[code.source.split("(", 1)[0].removeprefix("def ")]
-        self._function = entered(function, len(self._kept), world)
+        self._function = entered(function, len(self._kept), world, self._backend)
 
     def __call__(self, *values: Any) -> Any:
         results = self.run(values).results
@@ -97,10 +97,10 @@ class Executable:
     def explain(self) -> str:
         """What runs this program, and what it keeps, in words."""
         kept = "no lineage is recorded" if not self.records else f"{self._records} index arrays are recorded per run"
-        engine = {"jax": "JAX, compiled by XLA", "torch": "PyTorch"}.get(self._world, "NumPy and polars")
         said = (
-            f"{self.traced.name}: {len(self.traced.ops)} ops as traced, {self._executed} as run, by {engine} on this "
-            f"machine; {kept}; passes: {', '.join(step.name for step in self.pipeline.passes)}"
+            f"{self.traced.name}: {len(self.traced.ops)} ops as traced, {self._executed} as run, by "
+            f"{engine(self._world, self._backend)} on this machine; {kept}; "
+            f"passes: {', '.join(step.name for step in self.pipeline.passes)}"
         )
         return "\n".join([said, *(f"segment of {note}" for note in self._notes)])
 
