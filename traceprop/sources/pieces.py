@@ -1,4 +1,4 @@
-"""Rows of a file as pieces that any process reads by itself: a range of a CSV file's bytes, a range of a Parquet file's rows.
+"""Rows of a file as pieces that any process reads by itself: ranges of a CSV file's bytes, ranges of a Parquet file's rows.
 
 A piece carries the hash of what it must hold. Whoever reads it gets the same cells as the process that cut it, or an error
 that names the file.
@@ -14,7 +14,7 @@ import json
 import os
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,14 @@ import numpy as np
 
 from traceprop.errors import ChangedSourceError, SourceError
 from traceprop.sources.again import how_read, read_again
+from traceprop.sources.blocks import Block, read_blocks
 from traceprop.sources.conform import ConformedSource, polars_dtype
 from traceprop.sources.csv import _numbers
 from traceprop.sources.csv_scan import Scan, scan
 from traceprop.sources.files import digest, is_remote, read_bytes, read_range, without_bom
 from traceprop.sources.frame import traceable
 from traceprop.sources.source import Source
+from traceprop.sources.streamed import StreamedCsv, StreamedSource, joined
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,10 +75,20 @@ class ParquetPiece:
     types: tuple[tuple[str, str], ...]
     first: int
     rows: int
-    content_hash: str
+    content_hash: str = ""
+
+    def sealed(self) -> ParquetPiece:
+        """The piece with the hash of what it holds now."""
+        return replace(self, content_hash=rows_digest(self._read()))
 
     def value(self) -> pl.DataFrame:
         """The rows. Raises `ChangedSourceError` or `SourceError` naming the file."""
+        frame = self._read()
+        if rows_digest(frame) != self.content_hash:
+            raise _changed(self.path)
+        return frame
+
+    def _read(self) -> pl.DataFrame:
         import polars as pl
 
         def read() -> pl.DataFrame:
@@ -84,12 +96,33 @@ class ParquetPiece:
 
         try:
             found = traceable(_reading(self.path, read), self.path)
-            frame = found.select(pl.col(name).cast(polars_dtype(dtype)) for name, dtype in self.types)
+            return found.select(pl.col(name).cast(polars_dtype(dtype)) for name, dtype in self.types)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise _changed(self.path, f" ({str(error).splitlines()[0]})") from None
-        if rows_digest(frame) != self.content_hash:
-            raise _changed(self.path)
-        return frame
+
+
+@dataclass(frozen=True, eq=False)
+class BlocksPiece:
+    """Some rows of a CSV file that was checked block by block: those from `first` on in `blocks`, `rows` of them.
+
+    `last`: whether nothing may stand behind them. `reader` knows the columns and their types; it holds no rows.
+    """
+
+    path: str
+    reader: StreamedCsv
+    blocks: tuple[Block, ...]
+    first: int
+    rows: int
+    last: bool
+
+    def value(self) -> Any:
+        """The rows. Raises `ChangedSourceError` naming the file."""
+        parts = [
+            self.reader.rows_in(block, content)
+            for block, content in read_blocks(self.path, self.blocks, to_the_end=self.last)
+            if block.rows
+        ]
+        return joined(parts, self.reader.empty())[self.first : self.first + self.rows]
 
 
 @dataclass(frozen=True)
@@ -108,7 +141,7 @@ class ReadWhole:
         return whole[self.first : self.first + self.rows]
 
 
-Piece = CsvPiece | ParquetPiece | ReadWhole
+Piece = CsvPiece | ParquetPiece | BlocksPiece | ReadWhole
 
 _cut: weakref.WeakKeyDictionary[Source, dict[tuple[int, ...], list[Piece]]] = weakref.WeakKeyDictionary()
 
@@ -132,10 +165,14 @@ def _pieces(source: Source, how: dict[str, Any], edges: list[int]) -> list[Piece
     path = source.path or ""
     remote = is_remote(path)
     place = path if remote else os.path.abspath(path)
+    if isinstance(source, StreamedCsv):
+        return _of_blocks(source, place, edges)
     if how["as"] == "parquet" and not remote:
         types = tuple(how["types"].items())
         return [
-            ParquetPiece(place, types, lo, hi - lo, rows_digest(source.value()[lo:hi]))
+            ParquetPiece(place, types, lo, hi - lo).sealed()
+            if isinstance(source, StreamedSource)
+            else ParquetPiece(place, types, lo, hi - lo, rows_digest(source.value()[lo:hi]))
             for lo, hi in itertools.pairwise(edges)
         ]
     if how["as"] == "parquet" or path.endswith(".gz"):
@@ -155,6 +192,19 @@ def _pieces(source: Source, how: dict[str, Any], edges: list[int]) -> list[Piece
         header = tuple(found.header if types is None else how["types"])
         na_values = tuple(how.get("na_values", ("",)))
         cut.append(CsvPiece(place, header, types, na_values, mark + first, mark + last, digest(content[first:last])))
+    return cut
+
+
+def _of_blocks(source: StreamedCsv, place: str, edges: list[int]) -> list[Piece]:
+    blocks = source.blocks
+    firsts = np.array([block.row for block in blocks])
+    reader = source.without_rows(place)
+    cut: list[Piece] = []
+    for lo, hi in itertools.pairwise(edges):
+        start = max(0, int(np.searchsorted(firsts, lo, side="right")) - 1)
+        stop = max(start + 1, int(np.searchsorted(firsts, hi, side="left")))
+        mine = blocks[start:stop]
+        cut.append(BlocksPiece(place, reader, mine, lo - mine[0].row, hi - lo, stop == len(blocks)))
     return cut
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def rebatched(parts: Iterator[Any], rows: int) -> Iterator[Any]:
         yield joined(held, None)
 
 
-class _StreamedCsv(StreamedSource):
+class StreamedCsv(StreamedSource):
     """A CSV file by blocks of whole rows. Its structure and cells are checked as those of any CSV file."""
 
     def __init__(
@@ -184,6 +185,22 @@ class _StreamedCsv(StreamedSource):
             if block.rows:
                 yield self._typed(self._texts(block, content, wanted))
 
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The stretches of whole rows in which the file was checked."""
+        return tuple(self._blocks)
+
+    def rows_in(self, block: Block, content: bytes) -> Any:
+        """The rows of a block, whose bytes are `content`."""
+        return self._typed(self._texts(block, content, None))
+
+    def without_rows(self, path: str) -> Self:
+        """What knows the columns and their types, for blocks that are read elsewhere: it travels light."""
+        light = copy(self)
+        light.__dict__.pop("signature", None)
+        light.path, light._blocks = path, []
+        return light
+
     def _texts(self, block: Block, content: bytes, wanted: list[int] | None) -> pl.DataFrame:
         import polars as pl
 
@@ -196,7 +213,7 @@ class _StreamedCsv(StreamedSource):
         return texts(self.path, content[block.data :], header, block.rows, self._na_values, wanted)
 
     def _scan(self, block: Block, content: bytes) -> Scan:
-        if block is self._blocks[0]:
+        if not block.offset:
             return scan(self.path, content)
         return scan_more(self.path, content, list(self.columns or ()), block.lines)
 
@@ -258,7 +275,7 @@ class _StreamedCsv(StreamedSource):
         return (np.searchsorted(newlines, starts) + 1 + block.lines).tolist(), texts
 
 
-class StreamedCsvTable(_StreamedCsv):
+class StreamedCsvTable(StreamedCsv):
     """A CSV file as a table: whole numbers, numbers, booleans and text, told apart by what all of a column holds."""
 
     def _begin(self) -> None:
@@ -304,7 +321,7 @@ class StreamedCsvTable(_StreamedCsv):
         return pl.DataFrame(columns)
 
 
-class StreamedCsvArray(_StreamedCsv):
+class StreamedCsvArray(StreamedCsv):
     """A CSV file of numbers as a float64 array (rows, columns); an empty cell is NaN."""
 
     def _begin(self) -> None:

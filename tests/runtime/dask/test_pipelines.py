@@ -11,6 +11,8 @@ import pytest
 import traceprop as tp
 from tests.runtime.dask.beside import check_call, check_lineage, on_cluster
 from traceprop.runtime.dask.gathered import ClusterResults
+from traceprop.sources import streamed
+from traceprop.sources.blocks import row_blocks
 
 
 def call_of(function, *sources):
@@ -37,8 +39,9 @@ def test_adult(client, data_dir):
     assert "on one worker" not in there.executor.compile(call.program, call.options).explain()
 
 
+@pytest.mark.parametrize("held", [True, False])
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
-def test_files_are_read_by_the_workers(client, tmp_path, kind):
+def test_files_are_read_by_the_workers(client, tmp_path, kind, held):
     for name, words in (("north", ["a", "b", None]), ("south", ["b", "c,\nd"])):
         table = pl.DataFrame({"x": np.arange(7.0), "n": range(7), "w": [words[k % len(words)] for k in range(7)]})
         if kind == "parquet":
@@ -48,7 +51,7 @@ def test_files_are_read_by_the_workers(client, tmp_path, kind):
         else:
             (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(table.write_csv().encode()))
     read = tp.read_parquet if kind == "parquet" else tp.read_csv
-    tables = [read(tmp_path / f"{name}.{kind}") for name in ("north", "south")]
+    tables = [read(tmp_path / f"{name}.{kind}", in_memory=held) for name in ("north", "south")]
 
     def prepare(north, south):
         both = tp.concat([north.drop_nulls(), south])
@@ -60,6 +63,32 @@ def test_files_are_read_by_the_workers(client, tmp_path, kind):
     assert there.outcome().results.held[0].run.bytes_sent == 0
     lines = [tp.provenance(each).locate(range(4)) for each in (lazy_of(call), lazy_of(there))]
     assert lines[0] == lines[1]
+
+
+def test_a_file_that_nobody_holds_goes_to_a_file_a_partition_at_a_time(client, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    table = pl.DataFrame({"a": rng.normal(size=5_000), "w": rng.choice(["x", "y,", 'z"'], 5_000)})
+    table.write_csv(tmp_path / "big.csv")
+    monkeypatch.setattr(streamed, "row_blocks", lambda path, file: row_blocks(path, file, 1 << 14))
+    source = tp.read_csv(tmp_path / "big.csv", in_memory=False)
+    assert len(source.source.blocks) > 5
+    monkeypatch.setattr(type(source.source), "value", None)  # which would read all of it here
+
+    @tp.trace(executor=client)
+    def kept(t):
+        t = t[t["a"] > t["a"].mean()]
+        return t.assign(a=t["a"] * 2)
+
+    result = kept(source)
+    result.to_parquet(tmp_path / "kept.parquet")
+    want = table.filter(pl.col("a") > table["a"].mean()).with_columns(pl.col("a") * 2)
+    assert pl.read_parquet(tmp_path / "kept.parquet").equals(want)
+    pieces = list(result.batches())
+    assert pl.concat(pieces).equals(want)
+    assert len(pieces) == 2
+    assert not result.call().outcome().results._here
+    row = tp.provenance(result).rows(1_000)["big"].tolist()
+    assert row == np.flatnonzero(table["a"].to_numpy() > table["a"].mean())[[1_000]].tolist()
 
 
 def lazy_of(call):

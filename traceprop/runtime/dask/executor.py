@@ -7,16 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from traceprop.errors import ExecutionError, TraceError
-from traceprop.ir import Expr, Param, Program, Value
+from traceprop.ir import Expr, Param, Program
 from traceprop.ir.executor import Outcome
 from traceprop.passes.optimize.partition import Plan, partition
 from traceprop.runtime.dask.client import check_client, current_client, is_client, threads_of
 from traceprop.runtime.dask.gathered import ClusterResults, OnCluster, outcome_of
-from traceprop.runtime.dask.inputs import AbstractInput, ClusterInput, SourceInput, ValueInput, bytes_of, even_edges
+from traceprop.runtime.dask.inputs import (
+    AbstractInput,
+    ClusterInput,
+    SourceInput,
+    ValueInput,
+    at_blocks,
+    bytes_of,
+    even_edges,
+)
 from traceprop.runtime.dask.run import ClusterRun
 from traceprop.runtime.dask.travel import Sent, sent
 from traceprop.runtime.executor import LOCAL, WritesFiles
 from traceprop.sources import ArraySource, FrameSource, Source
+from traceprop.sources.streamed import StreamedSource
 
 
 def executor_for(executor: Any, batch_size: int | None = None) -> DaskExecutor:
@@ -89,10 +98,16 @@ class DaskExecutor(WritesFiles):
             sizes[domain] = (rows, sizes.get(domain, (0, 0))[1] + nbytes)
         total = max(1, sum(rows for rows, _ in sizes.values()))
         threads = threads_of(client)
-        return [
-            found.get(domain) or even_edges(rows, nbytes, max(1, round(threads * rows / total)), self.partition_rows)
-            for domain, (rows, nbytes) in sorted(sizes.items())
-        ]
+        for domain, (rows, nbytes) in sizes.items():
+            if domain not in found:
+                share = max(1, round(threads * rows / total))
+                found[domain] = even_edges(rows, nbytes, share, self.partition_rows)
+                for param, other in zip(plan.partitioned, plan.domains, strict=True):
+                    given = inputs[param]
+                    source = given if isinstance(given, Source) else given.source
+                    if other == domain and source is not None and self.partition_rows is None:
+                        found[domain] = at_blocks(found[domain], source)
+        return [found[domain] for domain in sorted(found)]
 
     def __repr__(self) -> str:
         return f"<DaskExecutor {self._client or 'of the current client'}>"
@@ -164,23 +179,10 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-_QUIET = frozenset({"constant", "slice", "gather", "elementwise", "broadcast", "reshape"})
-"""What goes on from gathered rows, and would not have needed them."""
-
-
 def _alone(plan: Plan) -> list[str]:
-    """The ops that work on gathered rows and need all of them."""
-    behind: set[Value] = {statistic.found for statistic in plan.gathered}
-    found: dict[str, bool] = {}
-    for stage in (stage for stage in plan.stages if not stage.over_parts):
-        behind |= {param for param, value in zip(stage.program.params, stage.given, strict=True) if value in behind}
-        for op in stage.program.ops:
-            if behind & set(op.operands):
-                behind.add(op.result)
-                label = f"{op.label} at {op.location or 'an unknown line'}"
-                found[label] = found.get(label, False) or op.definition.name not in _QUIET
-        behind |= {value for value, made in zip(stage.gives, stage.program.returns, strict=True) if made in behind}
-    return [label for label, loud in found.items() if loud] or list(found)
+    """The ops that need all rows of something."""
+    ops = [statistic.op for statistic in plan.gathered if statistic.op is not None]
+    return list(dict.fromkeys(f"{op.label} at {op.location or 'an unknown line'}" for op in ops))
 
 
 # -- plans --------------------------------------------------------------------------------------------------------------
@@ -252,7 +254,7 @@ def _size(given: Any, there: OnCluster | None) -> tuple[int, int]:
     if there is not None:
         return int(there.edges[-1]), 0
     if isinstance(given, Source):
-        return given.n_rows, bytes_of(given.value())
+        return given.n_rows, given.nbytes if isinstance(given, StreamedSource) else bytes_of(given.value())
     value = given.concrete()
     return len(value), bytes_of(value)
 

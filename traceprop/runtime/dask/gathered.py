@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +70,7 @@ class Moved:
 
     __slots__ = ("_pieces",)
 
-    def __init__(self, pieces: Sequence[tuple[bytes, np.ndarray | int]]) -> None:
+    def __init__(self, pieces: Sequence[tuple[bytes, np.ndarray]]) -> None:
         self._pieces = tuple(pieces)
 
     @property
@@ -86,27 +87,51 @@ class Moved:
         return found if dtype is None else found.astype(dtype, copy=False)
 
 
-def outcome_of(run: ClusterRun, executed: int, given: Mapping[Value, tuple[int, ...]]) -> Outcome:
+class ClusterOutcome(Outcome):
+    """What a run on a cluster left behind."""
+
+    __slots__ = ()
+
+    def batches(self, values: Sequence[Value], empties: bool = False) -> Iterator[tuple[Any, ...]]:
+        """Some results, a partition at a time, so that no more of them is here; those of no rows only with `empties`.
+
+        Raises `ExecutionError` for results that are in no partitions, or not in the same.
+        """
+        results: ClusterResults = self.results  # type: ignore[assignment]
+        plan = results.held[0].run.plan
+        held = [results.held[next(k for k, kept in enumerate(plan.returns) if kept.value is v)] for v in values]
+        first = held[0]
+        if any(each.axis is None or each.edges != first.edges for each in held):
+            raise ExecutionError(
+                f"{plan.program.name} gives {', '.join(str(value.type) for value in values)}: batches are of results that have "
+                "rows of the sources in the order of the sources, and the same rows; ask for others as a whole"
+            )
+        for k, (lo, hi) in enumerate(itertools.pairwise(first.edges)):
+            if hi > lo or empties:
+                yield tuple(each.run.fetch([each.names[k]])[0] for each in held)
+
+
+def outcome_of(run: ClusterRun, executed: int, given: Mapping[Value, tuple[int, ...]]) -> ClusterOutcome:
     """Waits for a run, and gives what it left behind. `given`: the shapes of its inputs, as far as they were known before."""
     reports, shapes = _reports(run)
     sizes: dict[str, int] = {}
     blobs: dict[int, list[tuple[bytes, Any]]] = {}
-    counts: list[dict[Any, int]] = []
+    counts: dict[int, dict[Any, int]] = {}
     for number, stage in enumerate(run.plan.stages):
         if not stage.over_parts:
             sizes |= reports[number][0].sizes
             for k, blob in reports[number][0].captures.items():
-                blobs[k] = [(blob, 0)]
+                blobs[k] = [(blob, np.zeros(1, np.int64))]
             continue
         counted = Counted()
-        rows_here: list[dict[Any, int]] = []
-        for report in reports[number]:
+        counts = {}
+        spaces = [space for space in run.plan.spaces if set(space.domains) <= set(stage.domains)]
+        for p, report in zip(run.looked_at(number), reports[number], strict=True):
             part = PartRun({}, report.sizes)
             for k, blob in report.captures.items():
-                blobs.setdefault(k, []).append((blob, _moved_by(counted, run.plan.captures[k])))
-            rows_here.append({space: part.rows_in(space) or 0 for space in run.plan.spaces})
-            counted.add(part, run.plan.spaces)
-        counts = rows_here or counts
+                blobs.setdefault(k, []).append((blob, np.array(counted.offsets(run.plan.captures[k]) or [0])))
+            counts[p] = {space: part.rows_in(space) or 0 for space in run.plan.spaces}
+            counted.add(part, spaces)
         for space, rows in counted.totals.items():
             _name(sizes, space.dim, rows)
         for statistic, shape in zip(_in_order(stage.statistics), shapes[number], strict=True):
@@ -123,14 +148,14 @@ def outcome_of(run: ClusterRun, executed: int, given: Mapping[Value, tuple[int, 
     found = {run.plan.captures[k].value: Moved(pieces) for k, pieces in blobs.items()}
     captures = Captures(found, _hints(found))
     WAITING.add(captures)
-    return Outcome(results, captures, sizes, executed)  # type: ignore[arg-type]
+    return ClusterOutcome(results, captures, sizes, executed)  # type: ignore[arg-type]
 
 
 def _reports(run: ClusterRun) -> tuple[dict[int, list[Report]], dict[int, list[tuple[int, ...]]]]:
-    run.submit_all()  # which says what there is to ask for
-    names = [name for each in run.reports.values() for name in each]
-    more = [name for each in run.shapes.values() for name in each]
-    found = iter(run.fetch([*names, *more]))
+    def names() -> list[str]:
+        return [name for each in (*run.reports.values(), *run.shapes.values()) for name in each]
+
+    found = iter(run.fetch_named(names))
     reports = {number: [next(found) for _ in each] for number, each in run.reports.items()}
     shapes = {number: [shape for _ in each for shape in next(found)] for number, each in run.shapes.items()}
     return reports, shapes
@@ -140,23 +165,16 @@ def _in_order(statistics: Sequence[Any]) -> list[Any]:
     return [each for each in statistics if each.form != "rows"] + [each for each in statistics if each.form == "rows"]
 
 
-def _moved_by(counted: Counted, kept: Kept) -> Any:
-    assert kept.part is not None
-    points = [counted.totals.get(space, 0) if space is not None else 0 for space in kept.part.points]
-    return np.array(points) if len(points) > 1 else (points or [0])[0]
-
-
-def _result(run: ClusterRun, k: int, kept: Kept, counts: Sequence[Mapping[Any, int]]) -> OnCluster:
+def _result(run: ClusterRun, k: int, kept: Kept, counts: Mapping[int, Mapping[Any, int]]) -> OnCluster:
     if kept.part is None:
         if kept.held not in run.whole:
             raise ExecutionError(f"result {k} of {run.plan.program.name} is in no stage")
         return OnCluster(run, [run.whole[kept.held]], None, [])
-    rows = [each[kept.part.space] for each in counts]
     mine = [
-        p for p, (domain, _) in enumerate(run.partitions) if domain in kept.part.space.domains
+        p for p in counts if p < 0 or run.partitions[p][0] in kept.part.space.domains
     ]  # others have none of its rows
-    names = [run.rows[k][p] for p in mine]
-    edges = np.cumsum([0, *(rows[p] for p in mine)]).tolist()
+    names = [run.rows[k][n] for n, p in enumerate(counts) if p in mine]
+    edges = np.cumsum([0, *(counts[p][kept.part.space] for p in mine)]).tolist()
     return OnCluster(run, names, kept.part.axis, edges)
 
 

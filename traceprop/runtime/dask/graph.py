@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -57,10 +58,15 @@ class AbstractGraph(ABC):
 
     def fetch(self, names: Iterable[str]) -> list[Any]:
         """The values of tasks, here. Raises what an op raised, or `ExecutionError` for a cluster that cannot do it."""
-        with self._lock:
-            return self._fetch(list(names))
+        wanted = list(names)
+        return self.fetch_named(lambda: wanted)
 
-    def _fetch(self, names: list[str]) -> list[Any]:
+    def fetch_named(self, names: Callable[[], list[str]]) -> list[Any]:
+        """The values of tasks whose names are known once all are submitted."""
+        with self._lock:
+            return self._fetch(names)
+
+    def _fetch(self, named: Callable[[], list[str]]) -> list[Any]:
         from concurrent.futures import CancelledError
 
         from distributed import KilledWorker
@@ -72,9 +78,9 @@ class AbstractGraph(ABC):
                     "(np.asarray, .compute()) before the client is closed"
                 )
             try:
-                if attempt or any(map(self.missing, names)):
+                if attempt or not named() or any(map(self.missing, named())):
                     self.submit_all()
-                found = self._waited_for([self._futures[name] for name in names])
+                found = self._waited_for([self._futures[name] for name in named()])
             except CancelledError:  # data that was sent from here went with its worker
                 self.resent += attempt + 1 < ATTEMPTS
                 continue
@@ -89,6 +95,10 @@ class AbstractGraph(ABC):
                 ) from None
             except TracepropError:
                 raise
+            except OSError:  # a worker went while it was sent to; that a task met one is told otherwise
+                self.resent += attempt + 1 < ATTEMPTS
+                time.sleep(0.1 * 2**attempt)
+                continue
             except KeyboardInterrupt:
                 self.client.cancel(list(self._futures.values()))
                 self._futures.clear()

@@ -11,6 +11,7 @@ import numpy as np
 
 from traceprop.sources import Source
 from traceprop.sources.pieces import pieces
+from traceprop.sources.streamed import StreamedCsv, StreamedSource
 
 if TYPE_CHECKING:
     from traceprop.runtime.dask.gathered import OnCluster
@@ -52,7 +53,8 @@ class SourceInput(AbstractInput):
         return "read", known[lo, stop]
 
     def no_rows(self) -> tuple[str, Any]:
-        return "hold", self._source.value()[:0]
+        source = self._source
+        return "hold", source.empty() if isinstance(source, StreamedSource) else source.value()[:0]
 
 
 class ValueInput(AbstractInput):
@@ -89,6 +91,15 @@ def even_edges(rows: int, nbytes: int, threads: int, partition_rows: int | None)
     else:
         count = min(rows, max(threads, -(-nbytes // TARGET_BYTES)))
     return np.linspace(0, rows, max(1, count) + 1).round().astype(np.int64).tolist()
+
+
+def at_blocks(edges: Sequence[int], source: Source) -> list[int]:
+    """The edges moved to where blocks of a file begin that is not held, so that no block is read twice; others as they are."""
+    if not isinstance(source, StreamedCsv):
+        return list(edges)
+    begins = np.array([*(block.row for block in source.blocks), source.n_rows])
+    near = begins[np.searchsorted(begins, edges).clip(max=len(begins) - 1)]
+    return np.unique([0, *near, source.n_rows]).tolist() if source.n_rows else list(edges)
 
 
 def bytes_of(value: Any) -> int:

@@ -54,8 +54,8 @@ class ClusterRun(AbstractGraph):
             count = len(self.plan.partitioned)
             known = [Ref(self.whole[value]) for value in stage.given[count:]]
             parts = [
-                Ref(self.submit(f"stage{number}-{p}", tasks.run_part, program, number, given, known, self.record))
-                for p, given in enumerate(pieces)
+                Ref(self.submit(f"stage{number}-{p}", tasks.run_part, program, number, pieces[p], known, self.record))
+                for p in self.looked_at(number)
             ]
             self.reports[number] = [
                 self.submit(f"report{number}-{p}", tasks.report_of, part) for p, part in enumerate(parts)
@@ -65,6 +65,11 @@ class ClusterRun(AbstractGraph):
                     self.submit(f"rows{k}-{p}", tasks.pick, part, "rows", k) for p, part in enumerate(parts)
                 ]
             self._fold(number, program, parts)
+
+    def looked_at(self, number: int) -> list[int]:
+        """The partitions whose rows a stage looks at, by number; -1, of no rows, where it looks at none."""
+        domains = self.plan.stages[number].domains
+        return [p for p, (domain, _) in enumerate(self.partitions) if domain in domains] or [-1]
 
     def _fold(self, number: int, program: Ref, parts: list[Ref]) -> None:
         """The statistics of a stage: states in trees, and what needs all rows on one worker."""
@@ -96,21 +101,22 @@ class ClusterRun(AbstractGraph):
                 self.shapes[number].append(self.submit(f"shapes{number}-{k}", tasks.shapes_of, [Ref(name)]))
 
     def _send_inputs(self) -> list[list[Ref]]:
-        """For each partition its rows of every partitioned parameter; the others in full."""
+        """For each partition its rows of every partitioned parameter, and last no rows of any; the others in full."""
         plan = self.plan
         for n, param in enumerate(plan.program.params):
             if param not in plan.partitioned:
                 held = self.inputs[param]
                 self.whole[param] = f"whole{n}"
                 self.send([(f"whole{n}", lambda held=held: held.part(0, None))])
+        members = list(enumerate(zip(plan.partitioned, plan.domains, strict=True)))
         found: list[list[Ref]] = []
         lacking: list[tuple[str, Any]] = []
-        for domain, k in self.partitions:
-            lo, hi = self.edges[domain][k], self.edges[domain][k + 1]
+        for domain, k in [*self.partitions, (None, 0)]:
             given = []
-            for n, (param, mine) in enumerate(zip(plan.partitioned, plan.domains, strict=True)):
+            for n, (param, mine) in members:
                 held = self.inputs[param]
                 if mine == domain:
+                    lo, hi = self.edges[domain][k : k + 2]
                     name = f"input{n}-{domain}-{k}"
                     lacking.append((name, lambda held=held, lo=lo, hi=hi: held.part(lo, hi)))
                 else:
