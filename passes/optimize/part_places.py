@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from traceprop.errors import TraceError
-from traceprop.ir.expr import Dim, Expr, symbols_of
+from traceprop.errors import TraceError, TypeRuleError
+from traceprop.ir.expr import Dim, Expr, symbol, symbols_of
 from traceprop.ir.graph import Op, Param, Program, Value
 from traceprop.ir.index_map import AXIS_NAMES, Look, Read, axes_in
 from traceprop.ir.index_map import axis as to_axis
@@ -34,17 +34,32 @@ class Full:
     level: int
 
 
+@dataclass
+class SortOnDisk:
+    """A sort whose rows go to disk: those of `space`, which come back as those of `rows`; what was `taken`, by value."""
+
+    op: Op
+    space: Space
+    rows: Space
+    level: int
+    found: Param
+    taken: dict[Value, Part] = field(default_factory=dict)
+
+
 class Places:
     """Finds for every value whether parts hold their own rows of it, or it is known in full, and from which pass on."""
 
-    def __init__(self, program: Program, params: Collection[str], whole: Collection[Op]) -> None:
+    def __init__(self, program: Program, params: Collection[str], whole: Collection[Op], on_disk: bool = False) -> None:
         self.program = program
         self.whole = whole
+        self.on_disk = on_disk
+        self.sorts: dict[Value, SortOnDisk] = {}
         self.parts: dict[Value, Part] = {}
         self.full: dict[Value, Full] = {}
         self.statistics: dict[Param, tuple[Statistic, int]] = {}
         self.spaces: dict[str, Space | None] = {}
         self.domains: list[Dim] = []
+        self.domain_of: dict[Param, int] = {}
         self.partitioned: list[Param] = []
         for param in program.params:
             if param.name in params:
@@ -55,6 +70,7 @@ class Places:
                 self.spaces[str(dim)] = space
                 self.parts[param] = Part(param, 0, space, 0)
                 self.partitioned.append(param)
+                self.domain_of[param] = self.domains.index(dim)
             else:
                 self.full[param] = Full(param, 0)
 
@@ -64,7 +80,7 @@ class Places:
                 self._place(op)
         for value in self.program.returns:
             part = self.parts.get(value)
-            if part is not None and part.points and value not in self.full:
+            if part is not None and any(part.points) and value not in self.full:
                 raise NeedsAll(_maker(value))
 
     # -- one op -------------------------------------------------------------------------------------------------------
@@ -99,7 +115,7 @@ class Places:
         if value in self.full:
             return
         part = self.parts[value]
-        if part.points:
+        if any(part.points):
             raise NeedsAll(_maker(value))
         statistic = self._statistic("rows", value.type, (part.held,), part.level, by, part.axis)
         self.full[value] = Full(statistic.found, part.level + 1)
@@ -119,6 +135,10 @@ class Places:
         if not mine:
             return False
         space = self.spaces.get(str(op.result.type.dims[mine[0]]))
+        for sort in self.sorts.values():
+            raise NeedsAll(
+                sort.op
+            )  # as many rows in two orders: which of them are meant, only all rows at once can tell
         if op.definition is not broadcast or len(mine) > 1 or space is None or space.key[0] != "rows":
             what = "counts rows" if op.definition is iota else "makes rows by their number"
             raise TraceError(
@@ -137,7 +157,12 @@ class Places:
             held = self.full[operand] if operand in in_full or operand not in self.parts else self.parts[operand]
             given[operand] = held.held
             level = max(level, held.level)
-        return over(op, given), level
+        try:
+            return over(op, given), level
+        except TypeRuleError:  # rows of a sort have a number of their own, and this op has the other written in
+            for sort in self.sorts.values():
+                raise NeedsAll(sort.op) from None
+            raise
 
     def _check_positions(self, op: Op) -> None:
         """Positions of this part's rows are numbers of no meaning elsewhere: nothing may compute with them."""
@@ -188,9 +213,54 @@ class Places:
         self.spaces[name] = made = Space((op.definition.name, op.result), size, space.domains)
         return made
 
+    def _sort(self, op: Op) -> bool:
+        """Rows in the order of their keys are put there on disk, and come in parts again."""
+        keys = [self.parts[operand] for operand in op.operands if operand in self.parts]
+        table = op.payload == "table.argsort"
+        alike = len(keys) == len(op.operands) and len({part.space for part in keys}) == 1
+        if not self.on_disk or not table or not alike or op.result.rank != 1 or any(part.axis for part in keys):
+            return False
+        self._check_positions(op)
+        level, space = max(part.level for part in keys), keys[0].space
+        again, _ = self._over(op)
+        splitters = self._statistic("splitters", ArrayType("i64"), (keys[0].held,), level, again)
+        rows = symbol(
+            f"sorted_{len(self.sorts)}_{op.result.type.dims[0]}".replace("+", "_").replace("*", "_").capitalize()
+        )
+        self.domains.append(rows)
+        made = Space(("sorted", op.result), rows, (len(self.domains) - 1,))
+        found = Param(f"found_{len(self.statistics)}", ArrayType("i64"), fitted=True)  # no number: rows, on disk
+        self.sorts[op.result] = sort = SortOnDisk(op, space, made, level + 1, found)
+        statistic = Statistic("sorted", found, tuple(part.held for part in keys), again, 0, (), splitters.found)
+        self.statistics[found] = (statistic, level + 1)
+        self.parts[op.result] = replace(self._taken(sort, op.result), points=(None,))
+        return True
+
+    def _taken(self, sort: SortOnDisk, value: Value) -> Part:
+        """A value's rows in the order of a sort, behind it; of the sort itself, the positions."""
+        if value not in sort.taken:
+            kind = value.type
+            rows = sort.rows.dim
+            kind = replace(kind, rows=rows) if isinstance(kind, TableType) else _sized(kind, rows)
+            param = Param(f"{sort.found.name}_{len(sort.taken)}", kind, fitted=True)
+            statistic, level = self.statistics[sort.found]
+            held = () if value is sort.op.result else (self.parts[value].held,)
+            statistic = replace(statistic, operands=(*statistic.operands, *held), spilled=(*statistic.spilled, param))
+            self.statistics[sort.found] = (statistic, level)
+            self.domain_of[param] = sort.rows.domains[0]
+            sort.taken[value] = Part(param, 0, sort.rows, level + 1)
+        return sort.taken[value]
+
     def _gather(self, op: Op) -> bool:
         operand, index = op.operands
         rows, places = self.parts.get(operand), self.parts.get(index)
+        sort = self.sorts.get(index)
+        if sort is not None and rows is not None and rows.space == sort.space and not any(rows.points):
+            held = isinstance(operand.type, TableType) or operand.type.dtype not in ("f16", "c64", "c128", "object")
+            if rows.level > sort.level or rows.axis or not held or not self._takes_rows(op, 0):
+                raise NeedsAll(sort.op)
+            self.parts[op.result] = self._taken(sort, operand)
+            return True
         if rows is not None and rows.points:
             return self._composed(op, rows, places)
         if places is None or places.points == (None,) or not places.points:
@@ -270,7 +340,7 @@ class Places:
         codes = Op(
             opaque,
             [part.held, statistic.found],
-            {"shape": op.result.type.dims},
+            {"shape": (part.held.type.dims[0],)},
             "partial.group_codes",
             "i64",
             op.location,
@@ -285,6 +355,7 @@ _SPECIAL: dict[str, Any] = {
     "slice": Places._slice,
     concat.name: Places._concat,
     join.name: Places._join,
+    "sort": Places._sort,
     group.name: Places._group,
 }
 

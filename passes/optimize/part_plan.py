@@ -44,6 +44,10 @@ class Statistic:
 
     `operands` are the values of a part that go in; `op` is what the fold computes of all rows at once. For "rows", which puts
     the parts of a value under one another along `axis`, it is the op that needs them (`None` for the keys of groups).
+
+    "splitters" are keys between which rows are about evenly many, and "sorted" puts rows into the order of a sort, on disk: its
+    operands are the keys, then the values whose rows are taken, and behind it `spilled` come in parts as sources do: the
+    positions, then each of these values.
     """
 
     form: str
@@ -51,6 +55,8 @@ class Statistic:
     operands: tuple[Value, ...]
     op: Op | None = None
     axis: int = 0
+    spilled: tuple[Param, ...] = ()
+    splitters: Param | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Kept:
 class Stage:
     """A program that is run once per part (`over_parts`), or once; with what its parameters and results stand for.
 
+    `parts`: the parameters, the first ones, whose rows come in parts.
     `given`, `gives`: values that stages hand to one another. A statistic's `found` is there for the stages behind. `domains`:
     whose rows it looks at; parts of others give it nothing.
     """
@@ -76,6 +83,7 @@ class Stage:
     over_parts: bool
     statistics: tuple[Statistic, ...] = ()
     domains: tuple[int, ...] = ()
+    parts: tuple[Param, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +112,11 @@ class Plan:
     def gathered(self) -> tuple[Statistic, ...]:
         """Values of which all rows must be at hand at once."""
         return tuple(each for stage in self.stages for each in stage.statistics if each.form == "rows")
+
+    @property
+    def sorted(self) -> tuple[Statistic, ...]:
+        """Sorts on disk."""
+        return tuple(each for stage in self.stages for each in stage.statistics if each.form == "sorted")
 
     def __str__(self) -> str:
         return "\n".join(_text(stage) for stage in self.stages)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from traceprop.errors import TraceError
 from traceprop.ir.expr import Expr, symbol, symbols_of
 from traceprop.ir.graph import Op, Param, Program, Value
-from traceprop.ir.opset import constant, iota
+from traceprop.ir.opset import constant, group, iota
 from traceprop.passes.optimize.asked import Asked, asked
 from traceprop.passes.optimize.dce import DCE
 from traceprop.passes.optimize.free_rows import FreeRows
@@ -19,7 +19,7 @@ from traceprop.passes.rewrite import over
 __all__ = ["Kept", "Part", "Plan", "Space", "Stage", "Statistic", "partition"]
 
 
-def partition(program: Program, params: Collection[str], level: str | None = "op") -> Plan:
+def partition(program: Program, params: Collection[str], level: str | None = "op", on_disk: bool = False) -> Plan:
     """The plan for a program of whose parameters some (`params`) have rows that come in parts.
 
     What row `i` of a result takes from row `i` of its operands, and from values that are known by then, is done part by part.
@@ -28,6 +28,7 @@ def partition(program: Program, params: Collection[str], level: str | None = "op
     operands are put under one another, which is statistic "rows", and it is computed of all of them. So every program has a
     plan, and what it needs at once is in `plan.gathered`.
 
+    `on_disk`: sorts of tables put their rows into order on disk, and give them back in parts.
     `level`: the granularity at which positions are recorded; `None`: none are.
     The values are those of the whole program, to rounding where numbers are added up; positions recorded in parts are those
     of the whole run once they are moved by the rows of earlier parts (`Part.points`).
@@ -44,7 +45,7 @@ def partition(program: Program, params: Collection[str], level: str | None = "op
     same = dict(zip(whole_program.values, freed.values, strict=True))
     whole: set[Op] = set()
     while True:
-        places = Places(freed, params, whole)
+        places = Places(freed, params, whole, on_disk)
         try:
             places.place_all()
         except NeedsAll as refused:
@@ -111,7 +112,7 @@ class _Cutter:
         parts = places.parts.values()
         spaces = dict.fromkeys(space for part in parts for space in (part.space, *part.points) if space is not None)
         partitioned = [param for param in self.program.params if self.same[param] in places.partitioned]
-        domains = tuple(places.domains.index(param.type.dims[0]) for param in places.partitioned)
+        domains = tuple(places.domain_of[param] for param in places.partitioned)
         return Plan(
             self.program, tuple(partitioned), domains, tuple(stages), self.returns, self.captures, tuple(spaces)
         )
@@ -144,6 +145,8 @@ class _Cutter:
         """All stage values behind some, statistics followed to what goes in."""
         seen: set[Value] = set()
         open_values = list(values)
+        statistics = {param: statistic for param, (statistic, _) in self.places.statistics.items()}
+        statistics |= {param: each for each in list(statistics.values()) for param in each.spilled}
         while open_values:
             value = open_values.pop()
             if value in seen:
@@ -151,8 +154,10 @@ class _Cutter:
             seen.add(value)
             if value.op is not None:
                 open_values.extend(value.op.operands)
-            elif isinstance(value, Param) and value in self.places.statistics:
-                open_values.extend(self.places.statistics[value][0].operands)
+            elif isinstance(value, Param) and value in statistics:
+                statistic = statistics[value]
+                open_values.extend((*statistic.operands, statistic.found))
+                open_values.extend([statistic.splitters] if statistic.splitters is not None else [])
         return seen
 
     def _behind(self, values: Iterable[Value], stop_at_full: bool, known: Collection[Value] = ()) -> list[Op]:
@@ -183,13 +188,13 @@ class _Cutter:
         ops = self._behind(gives, True)
         used = dict.fromkeys(operand for op in ops for operand in op.operands)
         handed = [value for value in dict.fromkeys((*used, *gives)) if self._handed(value)]
-        bound = {name for param in self.places.partitioned for name in symbols_of(param.type.dims[0])}
+        spilled = [value for value in dict.fromkeys((*used, *gives)) if value in self.places.domain_of]
+        parts = tuple(dict.fromkeys((*self.places.partitioned, *spilled)))
+        bound = {name for param in parts for name in symbols_of(param.type.dims[0])}
         handed += self._binders(ops, handed, bound)
         name = f"{self.program.name}_pass{level}" if statistics else f"{self.program.name}_rows"
-        given = (*self.places.partitioned, *handed)
-        looked_at = {param for param in self.places.partitioned if param in used or param in gives}
-        domains = sorted({self.places.domains.index(param.type.dims[0]) for param in looked_at})
-        return replace(self._stage(name, given, ops, gives, True, statistics), domains=tuple(domains))
+        stage = self._stage(name, (*parts, *handed), ops, gives, True, statistics)
+        return replace(stage, domains=tuple(sorted({self.places.domain_of[param] for param in spilled})), parts=parts)
 
     def _once(self, level: int, ask: Collection[Value], settled: Collection[Value]) -> Stage | None:
         gives = [
@@ -199,11 +204,18 @@ class _Cutter:
         ]
         if not gives:
             return None
-        gives = list(dict.fromkeys(gives))
-        ops = self._behind(gives, False, settled)
-        used = dict.fromkeys(operand for op in ops for operand in op.operands)
-        given = [value for value in used if value in settled or value.op is None]
-        given += [value for value in self._binders(ops, given, set()) if value not in given]
+        gives, known = list(dict.fromkeys(gives)), set(settled)
+        while True:
+            ops = self._behind(gives, False, known)
+            used = dict.fromkeys(operand for op in ops for operand in op.operands)
+            given = [value for value in used if value in known or value.op is None]
+            given += [value for value in self._binders(ops, given, set()) if value not in given]
+            made = {value for value in known if value.op is not None}
+            if not made or not _unbound(ops, given):
+                break
+            known -= (
+                made  # made once more: a size is needed that something behind them found, and nothing else shows it
+            )
         return self._stage(f"{self.program.name}_once{level}", given, ops, tuple(gives), False, ())
 
     def _binders(self, ops: Sequence[Op], given: Sequence[Value], bound: set[str]) -> list[Value]:
@@ -252,6 +264,24 @@ def _named(op: Op) -> set[str]:
         if key != "size" or op.definition is iota:
             names |= {name for dim in dims if isinstance(dim, Expr) for name in symbols_of(dim)}
     return names | {name for name in getattr(op.native, "sizes", ()) if isinstance(name, str)}
+
+
+def _finds(op: Op) -> set[str]:
+    """The size that an op finds in its data."""
+    found = (
+        op.attrs.get("groups")
+        if op.definition is group
+        else op.attrs.get("size")
+        if op.definition is not iota
+        else None
+    )
+    return {str(found)} if isinstance(found, Expr) else set()
+
+
+def _unbound(ops: Sequence[Op], given: Sequence[Value]) -> set[str]:
+    """Sizes that ops name, and neither what is given nor the ops themselves tell."""
+    bound = {str(dim) for value in given for dim in value.type.dims}
+    return {name for op in ops for name in _named(op)} - bound - {name for op in ops for name in _finds(op)}
 
 
 def _with_composed(program: Program, found: Asked) -> Program:

@@ -8,11 +8,15 @@ import weakref
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import traceprop as tp
-from traceprop.errors import ChangedSourceError, ExecutionError, TraceError
-from traceprop.runtime import streaming
+from tests.lineage import table_programs
+from tests.passes.optimize.in_parts import alike
+from traceprop.errors import ChangedSourceError, ExecutionError, TraceError, TracepropError
+from traceprop.runtime import partials, streaming
 from traceprop.runtime.streamed_results import Spool
 from traceprop.sources import blocks, streamed
 
@@ -207,11 +211,51 @@ def test_what_needs_all_rows(csv, function):
     same_answers(found, whole, [0, len(whole) - 1])
 
 
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(table_programs.programs(), table_programs.frames(9), table_programs.frames(9), st.integers(1, 4))
+def test_random_tables(program, t, other, rows):
+    """In batches of few rows, sorts cut into ranges of few: the values, and a question of each kind about the last row."""
+    whole = tp.trace(lambda a, b: table_programs.run(program, a, b))
+    found = tp.trace(batch_size=rows)(whole.function)
+    given = [tp.from_dataframe(t, "a"), tp.from_dataframe(other, "b")]
+    try:
+        want = whole(*given)
+        expected = want.compute()
+    except (TracepropError, ValueError):
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(partials, "ROWS_SORTED_AT_ONCE", 2)
+        got = found(*given)
+        alike(got.compute(), expected)
+        if len(expected):
+            same_answers(got, want, [len(expected) - 1])
+
+
+def test_a_sort_goes_to_disk_and_comes_back_in_ranges(csv, monkeypatch):
+    monkeypatch.setattr(partials, "ROWS_SORTED_AT_ONCE", 50)
+    function = lambda t: (s := t.drop_nulls().sort(["job", "pay"]))[s["pay"] > s["pay"].mean()]  # noqa: E731
+    whole, found = both(function, csv)
+    outcome = found.call().outcome()
+    assert not outcome.plan.gathered
+    (sort,) = outcome.plan.sorted
+    assert sort.form == "sorted"
+    assert len(list(found.batches())) > 5
+    assert_frame_equal(pl.concat(list(found.batches())), whole.compute())
+    same_answers(found, whole, [0, 7, len(whole) - 1])
+    down, down_here = both(lambda t: t.sort("age", descending=True), csv)
+    assert_frame_equal(pl.concat(list(down_here.batches())), down.compute())
+    folder = outcome._stages.sorted[0]._folder
+    assert folder.exists()
+    del outcome, found
+    gc.collect()
+    assert not folder.exists()
+
+
 def test_rows_that_do_not_fit_at_once_are_refused(csv, monkeypatch):
-    found = both(lambda t: t.sort("pay"), csv)[1]
+    found = both(lambda t: t["pay"] - np.median(t["pay"]), csv)[1]
     monkeypatch.setattr(streaming, "available", lambda: 1000)
-    with pytest.raises(TraceError, match=r"sort.* at .*test_streaming.* needs all rows of .* at once, about"):
-        found.compute()
+    with pytest.raises(TraceError, match=r"median.* at .*test_streaming.* needs all rows of .* at once, about"):
+        list(found.batches())
     assert both(prepare, csv)[1][0].shape[1] == 6  # which needs none
 
 

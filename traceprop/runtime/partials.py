@@ -100,6 +100,8 @@ def of_no_rows(statistic: Statistic, operands: Sequence[Any]) -> Any:
     """What the op gives for no rows, as it would untraced."""
     if statistic.form == "rows":
         return operands[0]
+    if statistic.form == "splitters":
+        return present(operands[0]).drop_nulls()
     if statistic.form == "keys":
         return _known_keys(_op(statistic), key_frame(operands[0]).unique())
     op = _op(statistic)
@@ -470,4 +472,43 @@ FORMS: dict[str, Form] = {
     "group_n_unique": Form(_distinct_cells, _distinct_again, _distinct_counted),
     "group_keys": Form(_first_rows, _first_rows_again, _first_rows_finish),
 }
+SAMPLED = 1 << 16
+"""Keys that are looked at to tell where to split rows by their order."""
+ROWS_SORTED_AT_ONCE = 1 << 18
+
+
+class Sample(NamedTuple):
+    """Of so many rows some keys: those with the smallest random numbers, which are as likely any rows as others."""
+
+    rows: int
+    chances: np.ndarray
+    keys: Any
+
+
+def _sampled(op: Op, operands: Sequence[Any]) -> Sample:
+    keys = present(operands[0]).drop_nulls()
+    chances = np.random.default_rng(len(keys)).random(len(keys))
+    return _fewer(Sample(len(keys), chances, keys))
+
+
+def _fewer(sample: Sample) -> Sample:
+    if len(sample.chances) <= SAMPLED:
+        return sample
+    chosen = np.argpartition(sample.chances, SAMPLED)[:SAMPLED]
+    return Sample(sample.rows, sample.chances[chosen], sample.keys[chosen])
+
+
+def _sampled_again(one: Sample, other: Sample) -> Sample:
+    keys = _polars().concat([one.keys, other.keys])
+    return _fewer(Sample(one.rows + other.rows, np.concatenate([one.chances, other.chances]), keys))
+
+
+def _splitters(op: Op, state: Sample) -> Any:
+    """Keys in order, between which there are about `ROWS_SORTED_AT_ONCE` rows each."""
+    parts = -(-state.rows // ROWS_SORTED_AT_ONCE)
+    at = np.linspace(0, len(state.keys), parts + 1).astype(np.int64)[1:-1]
+    return state.keys.sort()[at].unique().sort()
+
+
+FORMS["splitters"] = Form(_sampled, _sampled_again, _splitters)
 PAYLOADS: dict[str, Callable[..., Any]] = {"group_codes": group_codes}

@@ -12,7 +12,7 @@ import numpy as np
 from traceprop.ir import Dim, Expr, Param, Value, symbol
 from traceprop.ir.executor import Outcome
 from traceprop.ir.expr import evaluate
-from traceprop.passes.optimize.partition import Kept, Plan, Space, Stage
+from traceprop.passes.optimize.partition import Kept, Plan, Space, Stage, Statistic
 from traceprop.runtime.executable import Executable
 from traceprop.runtime.partials import Fold, stacked
 
@@ -45,6 +45,7 @@ class Stages:
         self.plan = plan
         self.known: dict[Value, Any] = dict(whole)
         self.sizes: dict[str, int] = {}
+        self.sorted: list[Any] = []
         self._options = (passes, world)
 
     def executable(self, stage: Stage) -> Executable:
@@ -66,6 +67,15 @@ class Stages:
         if isinstance(dim, Expr) and dim == symbol(str(dim)):
             self.sizes.setdefault(str(dim), int(size))
 
+    def sorter(self, statistic: Statistic) -> Any:
+        """Where the rows of a sort on disk go, and come back from."""
+        from traceprop.runtime.sorted_rows import SortedRows
+
+        assert statistic.splitters is not None
+        made = SortedRows(statistic, self.known[statistic.splitters])
+        self.sorted.append(made)
+        return made
+
     def once(self, stage: Stage) -> None:
         """Runs a stage that is not run part by part, and keeps what it gives."""
         outcome = self.executable(stage).run([self.known[value] for value in stage.given])
@@ -74,8 +84,7 @@ class Stages:
 
     def part(self, stage: Stage, inputs: Sequence[Any]) -> PartRun:
         """Runs a stage on one part: a plain value per partitioned parameter."""
-        count = len(self.plan.partitioned)
-        given = [*inputs, *(self.known[value] for value in stage.given[count:])]
+        given = [*inputs, *(self.known[value] for value in stage.given[len(stage.parts) :])]
         outcome = self.executable(stage).run(given)
         return PartRun(dict(zip(stage.gives, outcome.results, strict=True)), outcome.sizes)
 
@@ -134,11 +143,12 @@ def run_stage(stages: Stages, stage: Stage, parts: Parts, wanted: Sequence[Kept]
         return
     plan, gives = stages.plan, set(stage.gives)
     spaces = [space for space in plan.spaces if set(space.domains) <= set(stage.domains)]
-    folds = [Fold(statistic) for statistic in stage.statistics]
+    folds = [Fold(statistic) for statistic in stage.statistics if statistic.form != "sorted"]
+    sorters = [stages.sorter(statistic) for statistic in stage.statistics if statistic.form == "sorted"]
     counted = Counted()
     for inputs in parts(stage):
         run = stages.part(stage, inputs)
-        for fold in folds:
+        for fold in (*folds, *sorters):
             operands = fold.statistic.operands
             fold.add([run.values[v] if v in gives else stages.known[v] for v in operands], run.sizes)
         rows = max((len(value) for value in inputs), default=0)
@@ -149,6 +159,8 @@ def run_stage(stages: Stages, stage: Stage, parts: Parts, wanted: Sequence[Kept]
         )
         counted.add(run, spaces)
         del inputs, run
+    for sorter in sorters:
+        sorter.finish()
     for fold in folds:
         stages.learn(fold.statistic.found, fold.result())
     for space, rows in counted.totals.items():

@@ -82,7 +82,7 @@ def plan_of(program: Program, names: tuple[str, ...], options: Mapping[str, Any]
     key = (names, options.get("granularity"))
     if key not in known:
         try:
-            known[key] = partition(program, names, options.get("granularity"))
+            known[key] = partition(program, names, options.get("granularity"), on_disk=True)
         except TraceError as error:
             raise TraceError(
                 f"{program.name} cannot be run in batches: {error}. Without batch_size= it runs on all rows at once"
@@ -129,11 +129,10 @@ class StreamedOutcome:
         """All passes before the one over results, run once."""
         with self._lock:
             if self._stages is None:
-                read = Batches(self.plan, self._inputs, self._batch_rows)
-                check_at_once(self.plan, read)
                 whole = {p: plain(given) for p, given in self._inputs.items() if p not in self.plan.partitioned}
                 stages = Stages(self.plan, whole, self._options.get("passes"), self._options.get("world", "numpy"))
-                self._read = read
+                self._read = Batches(self.plan, self._inputs, self._batch_rows, stages.sorted)
+                check_at_once(self.plan, self._read)
                 recorder = Recorder(self.plan)
                 for number in range(len(self.plan.stages) if self.last is None else self.last):
                     for given in self._stage(stages, number):

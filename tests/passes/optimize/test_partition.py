@@ -126,6 +126,20 @@ def test_what_needs_all_rows_is_gathered(golden):
     )
 
 
+def test_a_sort_on_disk_gives_rows_back_in_parts(golden):
+    program = parse("""
+        func @ranked(%t: table<k: i64?, pay: f64>[N]) -> f64[N] {
+          %0: f64[N] = slice(%t) {column="pay"}
+          %1: i64[N] = sort[table.argsort](%0) {axis=0, descending=True}
+          %2: table<k: i64?, pay: f64>[N] = gather[table.take](%t, %1) {axis=0}
+          %3: f64[N] = slice(%2) {column="pay"}
+          %4: f64[] = reduce[numpy.mean](%3) {axes=(0,)}
+          %5: f64[N] = elementwise[numpy.subtract](%3, %4)
+          return %5
+        }""")
+    assert str(partition(program, ["t"], on_disk=True)) == golden
+
+
 def test_a_count_of_all_rows_that_was_written_in_stays():
     x = np.arange(12.0).reshape(6, 2)
     call = tp.trace(lambda x: x.sum(axis=0) * x / len(x)).prepare((x,), {})[1]
