@@ -214,7 +214,7 @@ def test_results_outlive_what_made_them():
 
 
 def test_lineage_is_untouched():
-    x = np.random.default_rng(0).normal(size=(3_000, 4))
+    x = np.random.default_rng(0).normal(size=(30_000, 4))
 
     def f(x):
         z = standardise(x)
@@ -228,7 +228,7 @@ def test_lineage_is_untouched():
 
 
 def test_threads():
-    x = [np.random.default_rng(k).normal(size=(3_000 + k, 4)) for k in range(16)]
+    x = [np.random.default_rng(k).normal(size=(17_000 + k, 4)) for k in range(16)]
     traced_once = tp.trace(standardise, backend="jax")
     with ThreadPoolExecutor(16) as pool:
         for got, given in zip(pool.map(lambda v: traced_once(v).compute(), x), x, strict=True):
@@ -239,18 +239,22 @@ def test_the_code(golden):
     assert tp.trace(standardise, backend="jax").compile(np.ones((4, 3))).code == golden
 
 
+def chosen(x):
+    return np.where(x > 0, x * 2, x)
+
+
 SAID = {
     "numpy": "op by op in NumPy below 65,536, block by block above (backend='numpy': asked for)",
     "torch": "block by block above (backend='torch': NumPy's functions stay NumPy's",
-    "jax": "op by op in NumPy below 8,192, compiled by XLA up to 4,194,304 (asked for), in NumPy block by block beyond",
-    "auto": "op by op in NumPy below 65,536, compiled by XLA up to 4,194,304 (jax is imported)",
+    "jax": "op by op in NumPy below 65,536, compiled by XLA up to 4,194,304 (asked for), in NumPy block by block beyond",
+    "auto": "op by op in NumPy below 131,072, compiled by XLA up to 4,194,304 (jax is imported)",
 }
 
 
 @pytest.mark.parametrize("backend", SAID)
 def test_explain(backend):
-    said = tp.trace(standardise, backend=backend).compile(np.ones((4, 3))).explain()
-    assert "segment of 4 ops at test_blocks.py:" in said
+    said = tp.trace(chosen, backend=backend).compile(np.ones((4, 3))).explain()
+    assert "segment of 3 ops at test_xla.py:" in said
     assert SAID[backend] in said
 
 
@@ -277,6 +281,8 @@ def test_what_numpy_does_sooner_is_left_to_it(monkeypatch, avx512):
     said = {b: tp.trace(lambda x: np.exp(x) * 2, backend=b).compile(np.ones((4, 3))).explain() for b in ("auto", "jax")}
     assert ("not by XLA: numpy.exp is faster in NumPy on this processor" in said["auto"]) == avx512
     assert "compiled by XLA" in said["jax"]
+    said = tp.trace(standardise).compile(np.ones((4, 3))).explain()
+    assert "not by XLA: arithmetic is sooner done by the kernel for chains" in said
 
 
 def test_a_backend_there_is_not():

@@ -11,10 +11,10 @@ from traceprop.runtime import blocks
 
 BACKENDS = ("auto", "numpy", "jax", "torch")
 
-ASKED = 1 << 13
+ASKED = 1 << 16
 """From so many cells on a segment that is to run by XLA does: below, calling it takes longer than NumPy takes in all."""
-UNASKED = 1 << 16
-"""From so many cells on it does where nobody asked."""
+UNASKED = 1 << 17
+"""From so many cells on it does where nobody asked, and NumPy in blocks would take longer."""
 MOST = 1 << 22
 """Up to so many cells: beyond, what blocks keep in the cache outweighs what XLA fuses, and needs no room for a second copy."""
 
