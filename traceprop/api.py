@@ -21,6 +21,7 @@ from traceprop.tracing.branches import cond
 from traceprop.tracing.draws import random
 from traceprop.tracing.function import TracedFunction
 from traceprop.tracing.granularity import Granularity, get_granularity, granularity, set_granularity
+from traceprop.tracing.inputs import array_of_world
 from traceprop.tracing.lazy import reset_symbols
 from traceprop.tracing.registered import register_rule
 from traceprop.tracing.reweighted import reweight
@@ -28,7 +29,7 @@ from traceprop.tracing.table import Table
 from traceprop.tracing.table import concat_tables as concat
 from traceprop.tracing.trace import active_trace
 from traceprop.tracing.updates import at
-from traceprop.tracing.worlds import to_numpy
+from traceprop.tracing.worlds import to_numpy, world_of_value
 
 __all__ = [
     "Granularity",
@@ -238,9 +239,7 @@ def from_torch(t: Any, source_id: str | None = None, lineage: Any = None) -> Laz
 
     Its memory is not copied: a write to it before the run is an error then. `source_id` defaults to `array-<n>`.
     """
-    source = ArraySource(to_numpy(t), source_id)
-    source.world = "torch"
-    return _array(source, lineage)
+    return _array(_of_world(t, source_id, "torch"), lineage)
 
 
 def from_jax(a: Any, source_id: str | None = None, lineage: Any = None) -> LazyArray:
@@ -248,9 +247,15 @@ def from_jax(a: Any, source_id: str | None = None, lineage: Any = None) -> LazyA
 
     float64 stays float64, whatever `jax_enable_x64` says. `source_id` defaults to `array-<n>`.
     """
-    source = ArraySource(to_numpy(a), source_id)
-    source.world = "jax"
-    return _array(source, lineage)
+    return _array(_of_world(a, source_id, "jax"), lineage)
+
+
+def _of_world(value: Any, source_id: str | None, world: str) -> ArraySource:
+    if world_of_value(value) == world:
+        return array_of_world(value, source_id)
+    source = ArraySource(to_numpy(value), source_id)
+    source.world = world
+    return source
 
 
 def array(data: Any, dtype: Any = None, source_id: str | None = None, lineage: Any = None) -> LazyArray:

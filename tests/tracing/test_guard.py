@@ -123,3 +123,42 @@ def test_fewer_rows_than_a_trace_is_for():
         np.testing.assert_allclose(np.asarray(got), want)
         for row in range(rows):
             assert tp.provenance(got).rows(row, "aggregate")["x"].tolist() == list(range(rows))
+
+
+@pytest.mark.parametrize("library", ["jax", "torch"])
+def test_arrays_of_other_libraries_have_guards_and_are_run_as_they_are(monkeypatch, library):
+    if library == "jax":
+        jnp = pytest.importorskip("jax.numpy")
+        x = jnp.asarray(X, dtype="float32")
+    else:
+        x = pytest.importorskip("torch").from_numpy(X.astype("float32"))
+    function = tp.trace(lambda x: x * 2.0 - x.mean(0))
+    expected = np.asarray(function(x))
+    monkeypatch.setattr(function, "_looked_up", None)
+    again = function(x)
+    assert type(again.compute()) is type(x)
+    np.testing.assert_array_equal(np.asarray(again), expected)
+    (source,) = again.call().inputs
+    assert source.native("numpy") is source.value()
+    if library == "jax":
+        assert source.native("jax") is x
+        assert again.compute() is again.compute()
+    else:
+        assert source.native("torch").data_ptr() == x.data_ptr()
+        mine = again.compute()
+        mine.zero_()
+        np.testing.assert_array_equal(np.asarray(again), expected)
+        late = function(x)
+        x[0] = 5.0
+        with pytest.raises(tp.errors.ChangedSourceError):
+            late.compute()
+
+
+def test_a_jax_number_of_no_dtype_of_its_own_goes_by_way_of_numpy():
+    jnp = pytest.importorskip("jax.numpy")
+    weak = jnp.asarray(3.0)
+    assert weak.weak_type
+    function = tp.trace(lambda x, y: jnp.add(x, y))
+    found = function(jnp.ones(3, dtype="float32"), weak)
+    np.testing.assert_array_equal(np.asarray(found), np.full(3, 4.0, dtype="float32"))
+    assert [source.native("jax") is source.value() for source in found.call().inputs] == [False, True]

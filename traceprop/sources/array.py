@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,8 @@ def _kind(dtype: str, row: tuple[int, ...] | None) -> ArrayType:
 class ArraySource(Source):
     """An array whose axis 0 is its rows. It is not copied: writing to it between call and run is an error then."""
 
+    _original: Any = None
+
     def __init__(self, array: Any, source_id: str | None = None, name: str = "array") -> None:
         if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
             raise SourceError(f"{name} is a masked array, and its mask would be lost; fill it first: {name}.filled(…)")
@@ -47,6 +50,16 @@ class ArraySource(Source):
     @property
     def content_hash(self) -> str:
         return f"{self.dtype}{self._array.shape}:{self._fingerprint & (2**64 - 1):016x}"
+
+    def stands_for(self, original: Any, world: str) -> None:
+        """The library that the cells are of, and its array, which its programs are given; `None`: this one does for them, too."""
+        self.world, self._original = world, original
+
+    def native(self, world: str) -> Any:
+        if self._original is None or world != self.world:
+            return self.concrete()
+        self.check_unchanged()
+        return self._original
 
     def _kind(self) -> ArrayType:
         return _kind(self.dtype, self._array.shape[1:] if self._array.ndim else None)
@@ -67,3 +80,36 @@ class ArraySource(Source):
 
     def frame(self) -> pl.DataFrame:
         raise LineageError(f"{self.id!r} is an array without column names, so rows must be given by number")
+
+
+class FixedArraySource(ArraySource):
+    """An array of another library that nobody can write to: so it needs no fingerprint, and NumPy sees it only when asked for.
+
+    `read` gives it as a NumPy array.
+    """
+
+    def __init__(
+        self, original: Any, world: str, read: Callable[[Any], np.ndarray], source_id: str | None, name: str = "array"
+    ) -> None:
+        self._shape, self._read = tuple(original.shape), read
+        self.id = check_id(source_id) if source_id is not None else next_array_id()
+        self.n_rows = self._shape[0] if self._shape else 1
+        self.dtype = dtype_name(original.dtype)
+        self.stands_for(original, world)
+
+    @functools.cached_property
+    def _array(self) -> np.ndarray:  # type: ignore[override]
+        return self._read(self._original)
+
+    @functools.cached_property
+    def _fingerprint(self) -> int:  # type: ignore[override]
+        return content_fingerprint(self._array)
+
+    def _kind(self) -> ArrayType:
+        return _kind(self.dtype, self._shape[1:] if self._shape else None)
+
+    def type(self, rows: Dim) -> ArrayType:
+        return ArrayType(self.dtype, (rows, *self._shape[1:]) if self._shape else ())
+
+    def check_unchanged(self) -> None:
+        return

@@ -62,6 +62,10 @@ class Source(ABC):
         self.check_unchanged()
         return self.value()
 
+    def native(self, world: str) -> Any:
+        """The data for a run of a program of some library: its own array where that is what the source was made of."""
+        return self.concrete()
+
     @abstractmethod
     def type(self, rows: Dim) -> Type:
         """The IR type, with `rows` for the number of rows."""

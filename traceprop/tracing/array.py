@@ -15,8 +15,9 @@ from traceprop.tracing import numpy as front
 from traceprop.tracing.batched import batches
 from traceprop.tracing.column import ColumnMethods
 from traceprop.tracing.lazy import Lazy, _no_data
+from traceprop.tracing.lending import WORTH
 from traceprop.tracing.trace import Size
-from traceprop.tracing.worlds import to_numpy, to_world
+from traceprop.tracing.worlds import to_numpy, to_world, world_of_value
 
 
 class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
@@ -93,8 +94,15 @@ class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
 
         The result of a JAX or PyTorch function, and a source made from their arrays, is an array of that library.
         """
-        plain = self._own()
-        return plain if self.world == "numpy" else to_world(plain, self.world)
+        world = self.world
+        if world == "numpy":
+            return self._own()
+        if self.trace is not None:
+            raise _no_data(self, "its value")
+        value = self.native(world)
+        if world_of_value(value) != world:
+            return to_world(self._own(), world)
+        return value if world == "jax" else value.clone()  # nobody can write to an array of JAX
 
     def numpy(self) -> np.ndarray:
         """The value as a NumPy array."""
@@ -106,11 +114,12 @@ class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
 
     def _own(self) -> np.ndarray:
         """The value as an array that is the caller's own: copied, or handed over where it is large and nobody else's."""
-        if self.source is None and self.trace is None:
-            lent = self.call().lend(self.value)
-            if lent is not None:
-                return lent
-        return np.array(self._plain())
+        plain = self._plain()
+        if plain.nbytes < WORTH or self._call is None:
+            return plain.copy()
+        del plain  # which would count as somebody else
+        lent = self._call.lend(self.value)
+        return self._plain().copy() if lent is None else lent
 
     def to_npy(self, path: str | PathLike[str]) -> None:
         """Writes the array as a `.npy` file, batch by batch: whole or, after an error or Ctrl-C, not at all.

@@ -62,7 +62,7 @@ class Call:
             return self._outcome
         with self._lock:
             if self._outcome is None:
-                inputs = self.inputs if self.executor.takes_inputs else self.concrete_inputs()
+                inputs = self.inputs if self.executor.takes_inputs else self._native_inputs()
                 self._outcome = self.executor.run(self.program, inputs, self.options)
             return self._outcome
 
@@ -72,7 +72,7 @@ class Call:
         if self._lent is None or k not in self._lent or content_fingerprint(results[k]) == self._lent[k]:
             return results[k]
         with self._lock:  # the caller who was lent it has written to it
-            again = self.executor.run(self.program, self.concrete_inputs(), self.options)
+            again = self.executor.run(self.program, self._native_inputs(), self.options)
             self._outcome, self._lent = replace(self.outcome(), results=again.results), None
             return again.results[k]
 
@@ -91,6 +91,10 @@ class Call:
     def _place(self, value: Value) -> int:
         returns = self.program.returns
         return 0 if returns[0] is value else returns.index(value)
+
+    def _native_inputs(self) -> list[Any]:
+        world = self.options.get("world", "numpy")
+        return self.concrete_inputs() if world == "numpy" else [given.native(world) for given in self.inputs]
 
     def concrete_inputs(self) -> list[Any]:
         """The inputs as the engines hold them. Raises `ChangedSourceError` for a source that is no longer what it was."""

@@ -19,7 +19,7 @@ from traceprop.tracing.contents import content_key
 from traceprop.tracing.inputs import as_input
 from traceprop.tracing.lazy import Lazy
 from traceprop.tracing.purity import global_names, is_helper, owner_of
-from traceprop.tracing.worlds import mode_of
+from traceprop.tracing.worlds import mode_of, world_of_value
 
 _FIXED = (bool, int, float, complex, str, bytes, type(None), type, types.ModuleType, types.BuiltinFunctionType)
 
@@ -139,7 +139,8 @@ def sources_of(names: Sequence[str], args: Sequence[Any]) -> list[Source] | None
         if isinstance(value, Lazy):
             source = value.source
         else:
-            source = as_input(name, value) if isinstance(value, np.ndarray) else value
+            known = isinstance(value, np.ndarray) or world_of_value(value) != "numpy"
+            source = as_input(name, value) if known else value
             source = source if isinstance(source, Source) else None
         if source is None:
             return None

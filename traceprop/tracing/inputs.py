@@ -11,8 +11,9 @@ from traceprop.errors import TraceError
 from traceprop.ir import Dim, Type, symbol
 from traceprop.ir.location import user_location
 from traceprop.sources import ArraySource, FrameSource, Source
+from traceprop.sources.array import FixedArraySource
 from traceprop.tracing.lazy import Lazy, with_dims
-from traceprop.tracing.worlds import holds_arrays, key_kind, to_numpy, world_of_value
+from traceprop.tracing.worlds import as_it_is, holds_arrays, key_kind, to_numpy, world_of_value
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None))
 
@@ -48,8 +49,19 @@ def as_input(name: str, value: Any) -> Any:
                 f"{user_location() or 'an unknown line'}: their lineage would be lost; pass tuples, lists or dicts of arrays"
             )
         return value
-    source = ArraySource(to_numpy(value), name, name)
-    source.world, source.generator = world_of_value(value), key_kind(value)
+    source = array_of_world(value, name, name)
+    source.generator = key_kind(value)
+    return source
+
+
+def array_of_world(value: Any, source_id: str | None, name: str = "array") -> ArraySource:
+    """A source of an array of any library, which its programs are given as it is."""
+    world = world_of_value(value)
+    own = as_it_is(value) if key_kind(value) is None else None
+    if world == "jax" and own is not None:
+        return FixedArraySource(own, world, to_numpy, source_id, name)
+    source = ArraySource(to_numpy(value), source_id, name)
+    source.stands_for(own, world)
     return source
 
 

@@ -124,6 +124,11 @@ class Lazy:
             return source.concrete()
         return self.call().result(self.value)
 
+    def native(self, world: str) -> Any:
+        """The data for a run of a program of some library."""
+        source = None if self._call is not None else self.source
+        return self.concrete() if source is None else source.native(world)
+
     def known_shape(self) -> tuple[int | None, ...]:
         """The shape as far as it is known without running."""
         if not any(isinstance(dim, Expr) for dim in self.type.dims):

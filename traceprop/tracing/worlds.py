@@ -89,8 +89,30 @@ def _closure(function: Any) -> dict[str, Any]:
 
 def world_of_value(value: Any) -> str:
     """The library that an array is of."""
-    module = type(value).__module__.split(".", 1)[0]
+    return _library(type(value))
+
+
+@functools.lru_cache(maxsize=1024)
+def _library(kind: type) -> str:
+    module = kind.__module__.split(".", 1)[0]
     return "jax" if module in ("jax", "jaxlib") else "torch" if module == "torch" else "numpy"
+
+
+def as_it_is(value: Any) -> Any:
+    """A JAX array or a PyTorch tensor as programs may be given it; `None` where they take it by way of NumPy.
+
+    That is where a JAX array has no dtype of its own (`weak_type`), and where a tensor is of another kind or device.
+    """
+    world = world_of_value(value)
+    if world == "jax":
+        return None if getattr(value, "weak_type", True) else value
+    if world == "torch":
+        import torch
+
+        plain = type(value) in (torch.Tensor, torch.nn.Parameter) and value.layout is torch.strided
+        if plain and value.device.type == "cpu" and not (value.is_conj() or value.is_neg()):
+            return value.detach()
+    return None
 
 
 def _is_torch_module(value: Any) -> bool:
@@ -131,7 +153,10 @@ def key_kind(value: Any) -> str | None:
 
     To a program they are their words, whose last axis is that of one key. Raises `TraceError` for a generator of the user's.
     """
-    dtype = str(getattr(value, "dtype", ""))
+    dtype = getattr(value, "dtype", None)
+    if isinstance(dtype, np.dtype) or world_of_value(value) == "torch":
+        return None
+    dtype = str(dtype)
     if not dtype.startswith("key<"):
         return None
     if dtype not in _KEYS:
