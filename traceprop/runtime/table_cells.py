@@ -157,6 +157,20 @@ def _read_as(name: str, **given: Any) -> Any:
     return apply
 
 
+def text_split(values: Any, by: str, part: int) -> pl.Series:
+    """The part of a text between two separators, by its number; null where there are fewer."""
+    return _series(values).str.split(by).list.get(part, null_on_oob=True)
+
+
+def mapped(values: Any, words: tuple[Any, ...], meanings: tuple[Any, ...]) -> Any:
+    """Each cell's meaning; null (NaN among numbers) where it has none."""
+    pl = _polars()
+    series = _series(values)
+    known = pl.Series(words).cast(series.dtype)
+    found = series.replace_strict(known, pl.Series(meanings), default=None)
+    return found if found.dtype == pl.String else found.cast(pl.Float64).to_numpy()
+
+
 def date_truncate(values: Any, every: str) -> np.ndarray:
     """The beginning of the unit of the calendar that a date lies in."""
     return _series(values).dt.truncate(every).to_numpy()
@@ -175,13 +189,15 @@ def date_format(values: Any, format: str) -> pl.Series:
 TEXT = {
     "lower": "to_lowercase", "upper": "to_uppercase", "strip": "strip_chars", "len": "len_chars", "contains": "contains",
     "starts_with": "starts_with", "ends_with": "ends_with", "replace": "replace_all", "slice": "slice",
+    "strip_start": "strip_chars_start", "strip_end": "strip_chars_end", "count": "count_matches", "extract": "extract",
+    "pad_start": "pad_start", "pad_end": "pad_end", "zfill": "zfill", "title": "to_titlecase", "find": "find",
 }  # fmt: skip
 DATES = "year month day week weekday ordinal_day quarter days_in_month is_leap_year hour minute second".split()
 PAYLOADS: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (mean, median, mode, fill_null, cast, bin, encoded, is_null, isin)},
     **{f"text_{name}": _text(method) for name, method in TEXT.items()},
     **{f"date_{name}": _date(name) for name in DATES},
-    **{function.__name__: function for function in (date_truncate, date_offset_by, date_format)},
+    **{function.__name__: function for function in (date_truncate, date_offset_by, date_format, text_split, mapped)},
     "text_to_date": _read_as("to_date"),
     "text_to_datetime": _read_as("to_datetime", time_unit="us"),
 }

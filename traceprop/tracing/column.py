@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,28 @@ class ColumnMethods:
                 f"isin at {user_location() or 'an unknown line'} takes plain values, not {values.type}; keep rows whose key "
                 'another table has with t.join(other, on=…, how="semi")'
             )
-        plain = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
-        return emit(elementwise, [self], {"words": plain}, "table.isin", "bool")
+        return emit(elementwise, [self], {"words": tuple(map(_plain, values))}, "table.isin", "bool")
+
+    def is_between(self, low: Any, high: Any) -> Any:
+        """Where a cell is at least `low` and at most `high`; a missing one is not: bool."""
+        return np.logical_and(np.greater_equal(self, low), np.less_equal(self, high))
+
+    def map(self, meanings: Mapping[Any, Any]) -> Any:
+        """Each cell replaced by what it means, `{"yes": 1, "no": 0}`: text, or numbers as f64; missing where it is not listed.
+
+        Raises `TraceError` for anything but a dictionary of plain values: a function would have to run row by row.
+        """
+        if not isinstance(meanings, Mapping) or not meanings:
+            raise TraceError(
+                f"map at {user_location() or 'an unknown line'} takes a dictionary of cells and what they mean; for a function "
+                "of numbers call it on the column itself (np.log1p(t['pay']))"
+            )
+        kept = {_plain(word): _plain(meaning) for word, meaning in meanings.items() if word is not None}
+        text = all(isinstance(meaning, str) for meaning in kept.values())
+        if not text and not all(isinstance(meaning, bool | int | float) for meaning in kept.values()):
+            raise TraceError(f"map at {user_location() or 'an unknown line'} gives text or numbers, not both or others")
+        attrs = {"words": tuple(kept), "meanings": tuple(kept.values())}
+        return emit(elementwise, [self], attrs, "table.mapped", "str" if text else "f64")
 
     @property
     def str(self) -> Text:
@@ -56,12 +76,20 @@ class ColumnMethods:
         return Spans(self) if self.type.dtype in ("days", "duration") else Dates(self)
 
 
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _check(column: Any, accessor: str, dtypes: tuple[str, ...]) -> None:
     if column.type.dtype not in dtypes:
         raise TraceError(
             f".{accessor} at {user_location() or 'an unknown line'} is of {' and '.join(dtypes)} columns, and this one is "
             f"{column.type.dtype}; cast the column first: t.cast({{name: {dtypes[0]!r}}})"
         )
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 class Text:
@@ -78,9 +106,49 @@ class Text:
         """Capital letters."""
         return self._cells("upper")
 
-    def strip(self) -> Any:
-        """Without blanks at both ends."""
-        return self._cells("strip")
+    def title(self) -> Any:
+        """A capital letter at the beginning of each word."""
+        return self._cells("title")
+
+    def strip(self, characters: str | None = None) -> Any:
+        """Without blanks, or any of `characters`, at both ends."""
+        return self._cells("strip", **_given(characters=characters))
+
+    def strip_start(self, characters: str | None = None) -> Any:
+        """Without blanks, or any of `characters`, at the beginning."""
+        return self._cells("strip_start", **_given(characters=characters))
+
+    def strip_end(self, characters: str | None = None) -> Any:
+        """Without blanks, or any of `characters`, at the end."""
+        return self._cells("strip_end", **_given(characters=characters))
+
+    def split(self, by: str, part: int) -> Any:
+        """The part with this number (from 0; from the end, where it is negative) between separators; null where there are fewer."""
+        return self._cells("split", by=by, part=part)
+
+    def extract(self, pattern: str, group: int = 1) -> Any:
+        """What a group of a regular expression matches first; null where it does not."""
+        return self._cells("extract", pattern=pattern, group_index=group)
+
+    def pad_start(self, width: int, character: str = " ") -> Any:
+        """At least `width` characters, filled at the beginning."""
+        return self._cells("pad_start", length=width, fill_char=character)
+
+    def pad_end(self, width: int, character: str = " ") -> Any:
+        """At least `width` characters, filled at the end."""
+        return self._cells("pad_end", length=width, fill_char=character)
+
+    def zfill(self, width: int) -> Any:
+        """At least `width` characters, filled with zeros behind a sign."""
+        return self._cells("zfill", length=width)
+
+    def count(self, part: str, regex: bool = False) -> Any:
+        """How often `part` occurs: f64, NaN for a null."""
+        return self._cells("count", "f64", pattern=part, literal=not regex)
+
+    def find(self, part: str, regex: bool = False) -> Any:
+        """Where `part` occurs first, in bytes from 0: f64, NaN where it does not."""
+        return self._cells("find", "f64", pattern=part, literal=not regex)
 
     def replace(self, old: str, new: str) -> Any:
         """With every `old`, taken literally, replaced by `new`."""

@@ -35,6 +35,10 @@ def reset_symbols() -> None:
     _fresh_numbers.clear()
 
 
+UNPACKED = 64
+"""Values that `low, high = np.quantile(x, [0.1, 0.9])` may give at most: each is an op of its own."""
+
+
 class Lazy:
     """A value of a program that has not run. It lives in one of three places:
 
@@ -216,9 +220,12 @@ class Lazy:
         )
 
     def __iter__(self) -> Any:
-        if self.trace is not None:
-            self._refuse("iterating over a traced value", "write the loop as array operations on the whole value")
-        return iter(np.asarray(self))
+        if self.trace is None:
+            return iter(np.asarray(self))
+        dims = self.type.dims if isinstance(self.type, ArrayType) else ()
+        if dims and isinstance(dims[0], int) and dims[0] <= UNPACKED:
+            return iter([self[k] for k in range(dims[0])])  # type: ignore[index]
+        self._refuse("iterating over a traced value", "write the loop as array operations on the whole value")
 
     __hash__ = object.__hash__
 

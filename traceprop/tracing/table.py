@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,31 @@ from traceprop.tracing.trace import Size
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+
+
+_ELSEWHERE = {
+    "dropna": ".drop_nulls()",
+    "fillna": ".fill_nulls(value)",
+    "isna": "t['c'].is_null()",
+    "astype": ".cast({column: type})",
+    "sort_values": ".sort(by)",
+    "merge": ".join(other, on=…)",
+    "drop_duplicates": ".unique(columns)",
+    "groupby": ".group_by(keys).agg(…)",
+    "get_dummies": ".one_hot(columns)",
+    "value_counts": ".group_by(column).agg(n='len')",
+    "loc": "t[mask], t[columns]",
+    "iloc": "t.filter(mask), or index the array: t.to_numpy()[rows]",
+    "query": "t[mask]",
+    "apply": "functions of whole columns: t.assign(new=np.log1p(t['c']))",
+    "pipe": "f(t)",
+    "append": "tp.concat([t, other])",
+    "values": ".to_numpy()",
+    "head": ".filter(mask), or t.to_numpy()[:n]",
+    "with_columns": ".assign(name=column)",
+    "pivot": ".one_hot(column) and .group_by(keys).agg(…); pivots are not traced",
+}
+"""What those who come from pandas or polars look for, and what it is called here."""
 
 
 class Table(Lazy):
@@ -75,6 +100,23 @@ class Table(Lazy):
         """All columns but these."""
         names = self._names(cols)
         return self.select([field.name for field in self.type.fields if field.name not in names])
+
+    def __getattr__(self, name: builtins.str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)  # protocols that others ask for
+        hint = f"write {_ELSEWHERE[name]}" if name in _ELSEWHERE else f"columns are t[{name!r}]"
+        raise AttributeError(f"a table has no .{name}, at {user_location() or 'an unknown line'}; {hint}")
+
+    def rename(self, names: Mapping[str, str]) -> Table:
+        """Columns under other names, `{old: new}`, where they stand."""
+        self._known(list(names))
+        wanted = [names.get(name, name) for name in self._field_names()]
+        if len(set(wanted)) < len(wanted):
+            raise TraceError(
+                f"rename at {user_location() or 'an unknown line'} would leave two columns of one name: {wanted}"
+            )
+        parts = {old: emit_columns([self[old]], [new]) for old, new in names.items()}
+        return table_columns.replaced(self, parts)
 
     def filter(self, mask: Any) -> Table:
         """The rows for which a boolean array is true, in order."""
