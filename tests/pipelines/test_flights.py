@@ -59,7 +59,7 @@ def prepare_plain(folder):
     turn = 2 * np.pi * when.dt.hour / 24.0
     flown["usual"] = flown.groupby(["origin", "dest"])["dep_delay"].transform("mean")
     numbers = flown[[*WEATHER, "built", "seats", "distance", "usual"]].to_numpy(float)
-    circle = np.stack([np.sin(turn), np.cos(turn), when.dt.weekday >= 5], axis=1)
+    circle = np.stack([np.sin(turn), np.cos(turn), when.dt.day_of_week >= 5], axis=1)
     carriers = pd.get_dummies(flown["carrier"]).to_numpy(float)
     often = carriers.sum(axis=0) >= 100
     rare = np.where(often, 0.0, carriers).sum(axis=1, keepdims=True)

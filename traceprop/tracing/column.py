@@ -123,7 +123,7 @@ class Text:
         return self._cells("strip_end", **_given(characters=characters))
 
     def split(self, by: str, part: int) -> Any:
-        """The part with this number (from 0; from the end, where it is negative) between separators; null where there are fewer."""
+        """The part with this number between separators, from 0, or from the end; null where there are fewer."""
         return self._cells("split", by=by, part=part)
 
     def extract(self, pattern: str, group: int = 1) -> Any:

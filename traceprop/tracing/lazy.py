@@ -223,9 +223,9 @@ class Lazy:
         if self.trace is None:
             return iter(np.asarray(self))
         dims = self.type.dims if isinstance(self.type, ArrayType) else ()
-        if dims and isinstance(dims[0], int) and dims[0] <= UNPACKED:
-            return iter([self[k] for k in range(dims[0])])  # type: ignore[index]
-        self._refuse("iterating over a traced value", "write the loop as array operations on the whole value")
+        if not dims or not isinstance(dims[0], int) or dims[0] > UNPACKED:
+            self._refuse("iterating over a traced value", "write the loop as array operations on the whole value")
+        return iter([self[k] for k in range(dims[0])])  # type: ignore[index]
 
     __hash__ = object.__hash__
 
