@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -293,6 +294,12 @@ def test_a_large_result_is_mapped():
     found = spool.whole()
     assert isinstance(found, np.memmap)
     np.testing.assert_array_equal(found, whole)
+    spool = Spool(0, room=1000)
+    spool.add(whole)
+    path = Path(spool._file.path)
+    assert path.exists()
+    spool.abandon()
+    assert not path.exists()
     with pytest.raises(ExecutionError, match=r"\.to_parquet"):
         Spool(0, room=10).add(pl.DataFrame({"a": range(100)}))
 
@@ -331,6 +338,27 @@ def test_fitted_pipelines_are_fitted_in_batches(csv):
 def test_batch_sizes_are_rows(size):
     with pytest.raises(ValueError, match="batch_size is a number of rows"):
         tp.trace(batch_size=size)
+
+
+def test_functions_of_torch_and_jax_stream_where_they_go_row_by_row():
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    x = np.arange(300.0, dtype=np.float32).reshape(-1, 3)
+    relu = tp.trace(batch_size=16)(lambda x: torch.relu(x - x.mean(0)) @ torch.ones(3, 2))
+    found = relu(tp.from_torch(torch.from_numpy(x), source_id="x"))
+    pieces = list(found.batches())
+    assert len(pieces) == 7
+    np.testing.assert_allclose(torch.cat(pieces), np.maximum(x - x.mean(0), 0) @ np.ones((3, 2)), rtol=1e-5)
+    assert tp.provenance(found).rows(70)["x"].tolist() == [70]
+    tanh = tp.trace(batch_size=16)(lambda x: jax.numpy.tanh(x) * 2)
+    pieces = list(tanh(tp.from_jax(jax.numpy.asarray(x), source_id="x")).batches())
+    np.testing.assert_allclose(np.concatenate(pieces), np.tanh(x) * 2, rtol=1e-5)
+
+
+def test_what_is_kept_can_be_counted(csv):
+    whole, found = both(prepare, csv)
+    ours, theirs = (tp.provenance(each[0]).footprint() for each in (found, whole))
+    assert [step.name for step in ours] == [step.name for step in theirs]
+    assert sum(step.bytes for step in ours) < 1000 + sum(step.bytes for step in theirs)
 
 
 def test_batches_of_about_so_many_bytes(csv):

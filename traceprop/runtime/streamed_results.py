@@ -50,6 +50,12 @@ class Spool:
                 self._file.add(held)
             self._pieces = []
 
+    def abandon(self) -> None:
+        """Nobody wants it any more: its file is gone."""
+        if self._file is not None:
+            self._file.abandon()
+            Path(self._file.path).unlink(missing_ok=True)
+
     def whole(self) -> Any:
         """All batches as one value."""
         if self._file is None:

@@ -214,9 +214,14 @@ class StreamedOutcome:
             if self._results is None:
                 stages = self._prepared()
                 spools = {each: Spool(each.part.axis) for each in self.plan.returns if each.part is not None}
-                for given in self._last_pass() if spools else ():
-                    for each, spool in spools.items():
-                        spool.add(given.values[each])
+                try:
+                    for given in self._last_pass() if spools else ():
+                        for each, spool in spools.items():
+                            spool.add(given.values[each])
+                except BaseException:
+                    for spool in spools.values():
+                        spool.abandon()
+                    raise
                 self._results = tuple(
                     stages.known[each.held] if each.part is None else spools[each].whole() for each in self.plan.returns
                 )
