@@ -33,7 +33,7 @@ def main(quick: bool = False) -> dict[str, Any]:
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         measured = {

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 # Frames of these packages are ours or our callers' plumbing; the demo's pipeline stands for a user's.
@@ -36,7 +39,25 @@ def user_location() -> Location | None:
     return None
 
 
+_heard: ContextVar[list[str] | None] = ContextVar("traceprop_heard", default=None)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """What `warn_at` says in here, as a list: of a process far from the user, which hands it on."""
+    said: list[str] = []
+    before = _heard.set(said)
+    try:
+        yield said
+    finally:
+        _heard.reset(before)
+
+
 def warn_at(where: Location | None, message: str, category: type[Warning] = UserWarning) -> None:
     """A warning that shows a line of the user's."""
+    said = _heard.get()
+    if said is not None:
+        said.append(message)
+        return
     path, line = (where.path, where.line) if where else ("<unknown>", 0)
     warnings.warn_explicit(message, category, path or "<unknown>", line)

@@ -157,6 +157,15 @@ def test_functions_and_their_options_travel(client):
     check_lineage(call, check_call(call, client, 2))
 
 
+def test_a_fitted_pipeline_warns_here_of_what_a_worker_has_not_seen(client):
+    function = tp.trace(executor=client)(lambda t: t.one_hot(["w"]).to_numpy())
+    fitted = function.fit(tp.from_dataframe(pl.DataFrame({"w": ["a", "b", "a"]}), "t"))
+    with pytest.warns(UserWarning, match="'z' was not among the fitting rows") as warned:
+        found = np.asarray(fitted(pl.DataFrame({"w": ["b", "z", "z", "a"]})))
+    np.testing.assert_array_equal(found, [[0, 1], [0, 0], [0, 0], [1, 0]])
+    assert [each.filename for each in warned] == [__file__]
+
+
 def test_granularities_record_what_they_do_here(client):
     def f(x):
         some = x[x[:, 0] > 2]

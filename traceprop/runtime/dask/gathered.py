@@ -12,6 +12,7 @@ import numpy as np
 from traceprop.errors import ExecutionError
 from traceprop.ir import Expr, Value, symbol
 from traceprop.ir.executor import Outcome
+from traceprop.ir.location import user_location, warn_at
 from traceprop.passes.encodings import from_bytes
 from traceprop.passes.optimize.compress import holds
 from traceprop.passes.optimize.partition import Kept
@@ -137,7 +138,10 @@ def outcome_of(run: ClusterRun, executed: int, given: Mapping[Value, tuple[int, 
         for statistic, shape in zip(_in_order(stage.statistics), shapes[number], strict=True):
             for dim, size in zip(statistic.found.type.dims, shape, strict=False):
                 _name(sizes, dim, size)
-    for report in (report for each in reports.values() for report in each):
+    every = [report for each in reports.values() for report in each]
+    for message in dict.fromkeys(message for report in every for message in report.warned):
+        warn_at(user_location(), message)
+    for report in every:
         for name, size in report.sizes.items():
             sizes.setdefault(name, size)
     for param, shape in given.items():

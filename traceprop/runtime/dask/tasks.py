@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from traceprop.ir.location import heard
 from traceprop.passes.encodings import encode, to_bytes
 from traceprop.passes.optimize.compress import holds
 from traceprop.passes.optimize.partition import Kept, Plan, Stage, Statistic
@@ -20,10 +21,11 @@ State = tuple[bool, Any]
 
 @dataclass(frozen=True)
 class Report:
-    """What the client is told of one task: what the size symbols stood for there, and the positions recorded, as bytes."""
+    """What the client is told of one task: what sizes were there, the positions recorded, as bytes, and warnings."""
 
     sizes: dict[str, int]
     captures: dict[int, bytes]
+    warned: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -93,7 +95,8 @@ def run_part(program: Sent, number: int, inputs: Sequence[Any], known: Sequence[
     plan = stages.plan
     stage = plan.stages[number]
     wanted = wanted_of(plan)[number]
-    outcome = stages.executable(stage).run([*inputs, *known])
+    with heard() as warned:
+        outcome = stages.executable(stage).run([*inputs, *known])
     values = dict(zip(stage.given, [*inputs, *known], strict=True)) | dict(
         zip(stage.gives, outcome.results, strict=True)
     )
@@ -107,7 +110,7 @@ def run_part(program: Sent, number: int, inputs: Sequence[Any], known: Sequence[
             states.append(partial(statistic, operands, outcome.sizes))
     rows = {k: values[plan.returns[k].held] for k in wanted.returns}
     captures = [(k, plan.captures[k]) for k in wanted.captures] if record else []
-    return Result(rows, stacks, states, Report(outcome.sizes, _encoded(captures, values)))
+    return Result(rows, stacks, states, Report(outcome.sizes, _encoded(captures, values), tuple(warned)))
 
 
 def _encoded(captures: Sequence[tuple[int, Kept]], values: Mapping[Any, Any]) -> dict[int, bytes]:
@@ -169,10 +172,12 @@ def run_once(program: Sent, number: int, known: Sequence[Any], record: bool) -> 
     stages = received(program)
     plan = stages.plan
     stage = plan.stages[number]
-    outcome = stages.executable(stage).run(known)
+    with heard() as warned:
+        outcome = stages.executable(stage).run(known)
     values = dict(zip(stage.gives, outcome.results, strict=True))
     captures = [(k, plan.captures[k]) for k in wanted_of(plan)[number].captures] if record else []
-    return Result(dict(enumerate(outcome.results)), {}, [], Report(outcome.sizes, _encoded(captures, values)))
+    report = Report(outcome.sizes, _encoded(captures, values), tuple(warned))
+    return Result(dict(enumerate(outcome.results)), {}, [], report)
 
 
 def _folded(stage: Stage) -> list[Statistic]:
