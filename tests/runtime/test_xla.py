@@ -246,8 +246,8 @@ def chosen(x):
 SAID = {
     "numpy": "op by op in NumPy below 65,536, block by block above (backend='numpy': asked for)",
     "torch": "block by block above (backend='torch': NumPy's functions stay NumPy's",
-    "jax": "op by op in NumPy below 65,536, compiled by XLA up to 4,194,304 (asked for), in NumPy block by block beyond",
-    "auto": "op by op in NumPy below 131,072, compiled by XLA up to 4,194,304 (jax is imported)",
+    "jax": "below 65,536, compiled by XLA from 65,536 to 4,194,304 (asked for), in NumPy block by block otherwise",
+    "auto": "below 65,536, compiled by XLA from 131,072 to 4,194,304 (jax is imported)",
 }
 
 

@@ -17,6 +17,8 @@ from traceprop.runtime import blocks
 
 _LONGEST = 256
 """Cells of a row up to which a chunk holds several of them."""
+WORTH = 40_000
+"""Cells computed from which on the kernel takes less time than NumPy's functions, one after another."""
 _WORTH_TWO = 1 << 22
 """Cells computed from which on the second core pays for its thread: they need no GIL."""
 

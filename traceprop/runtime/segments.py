@@ -14,7 +14,7 @@ from traceprop.passes.optimize.sweeps import Plan
 from traceprop.runtime import blocks, xla
 from traceprop.runtime.backends import Choice
 from traceprop.runtime.blocked import sizes_of, write_blocked
-from traceprop.runtime.chains import is_chain
+from traceprop.runtime.chains import WORTH, is_chain
 
 if TYPE_CHECKING:
     from traceprop.runtime.codegen import Writer
@@ -29,22 +29,22 @@ class Note:
     cells: Dim
     choice: Choice
     refusal: str
+    small: int
 
     @property
     def by_xla(self) -> bool:
         return self.choice.xla and not self.refusal
 
     def __str__(self) -> str:
-        small, large = self.choice.xla_from if self.by_xla else self.choice.blocks_from, self.choice.xla_to
-        said = f"{self.ops} ops at {self.location} over {self.cells} cells: op by op in NumPy below {small:,}"
-        if isinstance(self.cells, int) and self.cells < small:
+        said = f"{self.ops} ops at {self.location} over {self.cells} cells: op by op in NumPy below {self.small:,}"
+        if isinstance(self.cells, int) and self.cells < self.small:
             return f"{said}, which they are"
+        low, high, why = self.choice.xla_from, self.choice.xla_to, self.choice.why
         if self.by_xla:
-            return f"{said}, compiled by XLA up to {large:,} ({self.choice.why}), in NumPy block by block beyond"
-        why = f"not by XLA: {self.refusal}" if self.choice.xla else f"not by XLA: {self.choice.why}"
+            return f"{said}, compiled by XLA from {low:,} to {high:,} ({why}), in NumPy block by block otherwise"
         if self.choice.backend in ("numpy", "torch"):
-            why = f"backend={self.choice.backend!r}: {self.choice.why}"
-        return f"{said}, block by block above ({why})"
+            return f"{said}, block by block above (backend={self.choice.backend!r}: {why})"
+        return f"{said}, block by block above (not by XLA: {self.refusal if self.choice.xla else why})"
 
 
 def write_call(writer: Writer, ops: Sequence[Op], spent: Sequence[Value]) -> None:
@@ -60,27 +60,39 @@ def write_call(writer: Writer, ops: Sequence[Op], spent: Sequence[Value]) -> Non
     steps = sum(op.definition is not constant for op in body.ops)
     where = dict.fromkeys(str(op.location or "an unknown line") for op in body.ops if op.operands)
     against = xla.refusal(body) or ("" if writer.choice.backend == "jax" else _loss(plan))
-    note = Note(steps, ", ".join(where), cells, writer.choice, against)
+    by_xla = writer.choice.xla and not against
+    small = _worth_blocks(plan, writer.choice)
+    small = min(small, writer.choice.xla_from) if by_xla else small
+    note = Note(steps, ", ".join(where), cells, writer.choice, against, small)
     writer.notes.append(note)
-    small = writer.choice.xla_from if note.by_xla else writer.choice.blocks_from
     if isinstance(cells, int) and cells < small:
         return writer.ops(body, lasting, named)
     arrays = ", ".join(writer.names[value] for value in operands if is_rowed(value, plan.rows))
     writer.scope["row_major"] = blocks.row_major
     with writer.under(f"if {cells} < {small} or not row_major({arrays}):"):
         writer.ops(body, lasting, named)
-    if note.by_xla:
+    if by_xla:
         writer.scope["may_run_xla"] = xla.may_run
-        with writer.under(f"elif {cells} < {writer.choice.xla_to} and may_run_xla():"):
+        with writer.under(f"elif {writer.choice.xla_from} <= {cells} < {writer.choice.xla_to} and may_run_xla():"):
             _called(writer, ops[0], named, _by_xla(writer, body, plan.rows), [], spent)
     with writer.under("else:"):
         _called(writer, ops[0], named, _in_blocks(writer, plan), sizes_of(plan), spent)
     return None
 
 
+def _is_arithmetic(plan: Plan) -> bool:
+    return all(is_chain(sweep, plan.rows) for sweep in plan.sweeps if sweep.ops)
+
+
+def _worth_blocks(plan: Plan, choice: Choice) -> int:
+    """From how many cells on blocks pay: earlier for arithmetic, where the kernel takes a few microseconds to begin."""
+    steps = sum(len(sweep.ops) for sweep in plan.sweeps)
+    return min(choice.blocks_from, WORTH // max(1, steps)) if _is_arithmetic(plan) else choice.blocks_from
+
+
 def _loss(plan: Plan) -> str:
     """Why XLA would take longer than NumPy in blocks, so that it only runs where it is asked for; nothing where it would not."""
-    if all(is_chain(sweep, plan.rows) for sweep in plan.sweeps if sweep.ops):
+    if _is_arithmetic(plan):
         return "arithmetic is sooner done by the kernel for chains"
     return xla.loss(plan.body)
 
