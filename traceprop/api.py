@@ -311,6 +311,8 @@ def trace(
     if batch_size not in (None, "auto") and (type(batch_size) is not int or batch_size < 1):
         raise ValueError(f"batch_size is a number of rows, at least 1, or 'auto', not {batch_size!r}")
     if not isinstance(executor, str) or executor != "local":
+        if backend == "jax":
+            raise ValueError("Dask's workers compute with NumPy; leave backend='jax' out, or run with executor='local'")
         runs = _on_dask(executor, batch_size)
     else:
         runs = LOCAL if batch_size is None else _streaming(batch_size)

@@ -11,6 +11,7 @@ import pytest
 import traceprop as tp
 from traceprop.errors import ModelError
 from traceprop.training.logged import final_gradients
+from traceprop.training.travel import put_together, take_apart
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +110,32 @@ def test_a_killed_worker_changes_nothing(client, fitted):
     os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
     check(found, gradients_here(fitted))
     np.testing.assert_array_equal(found.gram(), before)
+
+
+def test_modules_are_taken_apart_and_put_together():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    inner = torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3), torch.nn.BatchNorm1d(2), torch.nn.ReLU(), torch.nn.Flatten())
+    model = torch.nn.Sequential(inner, torch.nn.Dropout(0.3), torch.nn.Linear(12, 2)).eval()
+    model[2].bias.requires_grad_(False)
+    again = put_together(take_apart(model))
+    x = torch.randn(5, 1, 8)
+    assert torch.equal(again(x), model(x))
+    assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert again.state_dict().keys() == model.state_dict().keys()
+
+    class Local(torch.nn.Module):
+        pass
+
+    with pytest.raises(
+        ModelError, match=r"the module Local is defined in .*<locals>.Local, which workers cannot import"
+    ):
+        take_apart(torch.nn.Sequential(Local()))
+    model[2].held = object()
+    with pytest.raises(ModelError, match="the attribute 'held' of Linear is a object"):
+        take_apart(model)
+    model[2].held = torch.nn.functional.relu
+    assert put_together(take_apart(model))[2].held is torch.nn.functional.relu
+    model.register_forward_hook(lambda *_: None)
+    with pytest.raises(ModelError, match="has hooks"):
+        take_apart(model)

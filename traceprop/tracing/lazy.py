@@ -191,6 +191,18 @@ class Lazy:
 
         return (piece for (piece,) in batches([self], rows))
 
+    def to_dask(self) -> Any:
+        """A result of a run on Dask as a `dask.array.Array` or `dask.dataframe.DataFrame`: its partitions, where they are.
+
+        Lineage ends there. Raises `TraceError` for what was run on this machine.
+        """
+        call = self.call()
+        results = call.outcome().results
+        if not hasattr(results, "to_dask"):
+            raise TraceError('to_dask() is of results of functions traced with executor="dask" or a client')
+        k = call.program.returns.index(self.value)
+        return results.to_dask(k, self.type, self.concrete_shape())
+
     def to_parquet(self, path: str | PathLike[str]) -> None:
         """Writes the value as a Parquet file, batch by batch: whole or, after an error or Ctrl-C, not at all.
 

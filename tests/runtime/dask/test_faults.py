@@ -170,6 +170,8 @@ def test_a_closed_client_is_refused_and_so_are_its_results(client):
 def test_other_executors_are_none():
     with pytest.raises(ValueError, match=r"executor is 'local', 'dask' or a dask.distributed.Client, not 'ray'"):
         tp.trace(executor="ray")
+    with pytest.raises(ValueError, match="workers compute with NumPy"):
+        tp.trace(executor="dask", backend="jax")
 
 
 def test_functions_of_other_libraries_are_refused(client):

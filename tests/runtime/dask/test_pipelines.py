@@ -10,6 +10,7 @@ import pytest
 
 import traceprop as tp
 from tests.runtime.dask.beside import check_call, check_lineage, on_cluster
+from traceprop.errors import TraceError
 from traceprop.runtime.dask.gathered import ClusterResults
 from traceprop.sources import streamed
 from traceprop.sources.blocks import row_blocks
@@ -122,6 +123,21 @@ def test_runs_go_on_from_one_another_on_the_cluster(client):
     here = tp.trace(lambda x: x[x[:, 0] % 3 > 0] + 1)(x)
     for row in (0, 19):
         assert tp.provenance(result).rows(row)["x"].tolist() == tp.provenance(here).rows(row)["x"].tolist()
+
+
+def test_results_are_collections_of_dask_without_being_gathered(client):
+    x = np.arange(60.0).reshape(30, 2)
+    kept = tp.trace(executor=client)(lambda x: (x[x[:, 0] % 3 > 0] + 1, x.sum(axis=0)))(x)
+    wide, total = (each.to_dask() for each in kept)
+    assert wide.chunks == ((10, 10), (2,))
+    np.testing.assert_array_equal((wide * 2).sum(axis=0).compute(), 2 * (x[x[:, 0] % 3 > 0] + 1).sum(axis=0))
+    np.testing.assert_array_equal(total.compute(), x.sum(axis=0))
+    table = pl.DataFrame({"a": range(9), "w": list("abcabcabc")})
+    rows = tp.trace(executor=client)(lambda t: t[t["w"] != "b"])(tp.from_dataframe(table, "t"))
+    assert rows.to_dask().groupby("w")["a"].sum().compute().to_dict() == {"a": 9, "c": 15}
+    assert not kept[0].call().outcome().results._here
+    with pytest.raises(TraceError, match="results of functions traced with executor"):
+        tp.trace(lambda x: x + 1)(x).to_dask()
 
 
 def test_what_needs_all_rows_runs_on_one_worker_and_says_so(client):

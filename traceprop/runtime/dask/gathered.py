@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ExecutionError
-from traceprop.ir import Expr, Value, symbol
+from traceprop.ir import Expr, Type, Value, symbol
 from traceprop.ir.executor import Outcome
 from traceprop.ir.location import user_location, warn_at
 from traceprop.passes.encodings import from_bytes
@@ -64,6 +64,12 @@ class ClusterResults(Sequence[Any]):
         if k not in self._here:
             self._here[k] = self.held[k].gather()
         return self._here[k]
+
+    def to_dask(self, k: int, type: Type, shape: Sequence[int]) -> Any:
+        """One result as a collection of Dask's own, over the partitions as they are."""
+        from traceprop.runtime.dask.collections import as_collection
+
+        return as_collection(self.held[k], type, shape)
 
 
 class Moved:
