@@ -49,10 +49,8 @@ def _count(a: np.ndarray, axis: Any) -> int:
 
 def total(a: Any, axis: Any = None, keepdims: bool = False, **options: Any) -> Any:
     """`np.sum`."""
-    if axis == 0 and type(a) is np.ndarray and not options:
-        width = _width(a)
-        if width and (found := columns.means(a, width, 1)) is not None:
-            return found if a.ndim == 2 and not keepdims else _shaped(found, a.shape[1:], keepdims)
+    if axis == 0 and not options and type(a) is np.ndarray and (found := columns.means(a, 1)) is not None:
+        return found if not keepdims and a.ndim == 2 else _shaped(found, a.shape[1:], keepdims)
     return _sum(a, axis, keepdims=keepdims, **options)
 
 
@@ -60,7 +58,7 @@ def mean(a: Any, axis: Any = None, keepdims: bool = False, **options: Any) -> An
     """`np.mean`."""
     if options or type(a) is not np.ndarray or a.dtype.char not in _FLOATS or not (count := _count(a, axis)):
         return np.mean(a, axis=axis, keepdims=keepdims, **options)
-    if axis == 0 and (width := _width(a)) and (found := columns.means(a, width, count)) is not None:
+    if axis == 0 and (found := columns.means(a, count)) is not None:
         return _shaped(found, a.shape[1:], keepdims)
     return _divided(_add(a, axis, None, None, keepdims), count)
 
@@ -90,12 +88,6 @@ def _plain(a: Any, axis: Any, ddof: Any) -> bool:
     )
 
 
-def _width(a: np.ndarray) -> int:
-    """How many cells a row has, where the kernels for columns take the array; else 0."""
-    width = a.shape[1] if a.ndim == 2 else prod(a.shape[1:])
-    return width if columns.fits(a, width) else 0
-
-
 def _shaped(found: np.ndarray, shape: tuple[int, ...], keepdims: bool) -> np.ndarray:
     if keepdims:
         return found.reshape(1, *shape)
@@ -103,10 +95,8 @@ def _shaped(found: np.ndarray, shape: tuple[int, ...], keepdims: bool) -> np.nda
 
 
 def _spread(a: np.ndarray, axis: Any, ddof: int, keepdims: bool, root: bool) -> Any:
-    if axis == 0 and (width := _width(a)):
-        found = columns.spreads(a, width, a.shape[0] - ddof, root)
-        if found is not None:
-            return _shaped(found, a.shape[1:], keepdims)
+    if axis == 0 and (found := columns.spreads(a, a.shape[0] - ddof, root)) is not None:
+        return _shaped(found, a.shape[1:], keepdims)
     apart = _subtract(a, _divided(_add(a, axis, None, None, True), _count(a, axis)))
     squares = np.square(apart, apart)
     found = _divided(_add(squares, axis, None, None, keepdims), _count(squares, axis) - ddof)

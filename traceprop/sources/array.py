@@ -41,11 +41,12 @@ class ArraySource(Source):
     def __init__(self, array: Any, source_id: str | None = None, name: str = "array") -> None:
         if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
             raise SourceError(f"{name} is a masked array, and its mask would be lost; fill it first: {name}.filled(…)")
-        self._array = np.asarray(array)
+        self._array = array = np.asarray(array)
         self.id = check_id(source_id) if source_id is not None else next_array_id()
-        self.n_rows = self._array.shape[0] if self._array.ndim else 1
-        self.dtype = dtype_name(self._array.dtype)
-        self._fingerprint = content_fingerprint(self._array)
+        shape = array.shape
+        self.n_rows = shape[0] if shape else 1
+        self.dtype = dtype_name(array.dtype)
+        self._fingerprint = content_fingerprint(array)
 
     @property
     def content_hash(self) -> str:
@@ -62,7 +63,8 @@ class ArraySource(Source):
         return self._original
 
     def _kind(self) -> ArrayType:
-        return _kind(self.dtype, self._array.shape[1:] if self._array.ndim else None)
+        shape = self._array.shape
+        return _kind(self.dtype, shape[1:] if shape else None)
 
     def value(self) -> np.ndarray:
         return self._array

@@ -6,7 +6,6 @@ of that costs tens of microseconds; a guard remembers the objects behind it and 
 
 from __future__ import annotations
 
-import operator
 import types
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -121,10 +120,10 @@ class Guard:
 
     def tells_apart(self, sources: Sequence[Source]) -> bool:
         """Whether sources that it accepts have ids that differ, those behind them included."""
-        return self._apart and not any(map(_continues, sources))
-
-
-_continues = operator.attrgetter("lineage")
+        for source in sources:
+            if source.lineage is not None:
+                return False
+        return self._apart
 
 
 def sources_of(names: Sequence[str], args: Sequence[Any]) -> list[Source] | None:
