@@ -310,6 +310,16 @@ def test_results_without_rows_are_no_batches(csv):
         list(mean.batches())
 
 
+def test_a_streamed_result_goes_on_into_another_function(csv):
+    first, second = lambda t: t[t["pay"] > 0].sort("pay"), lambda t: t["pay"] - t["age"].min()
+    whole = tp.trace(second)(tp.trace(first)(tp.read_csv(csv)))
+    found = tp.trace(batch_size=50)(second)(tp.trace(batch_size=60)(first)(tp.read_csv(csv, in_memory=False)))
+    assert len(list(found.batches())) > 5
+    np.testing.assert_allclose(np.concatenate(list(found.batches())), whole)
+    same_answers(found, whole, [0, len(whole) - 1])
+    np.testing.assert_allclose(np.asarray(found * 2), np.asarray(whole) * 2)
+
+
 def test_values_at_hand_have_batches_too(csv):
     t = tp.read_csv(csv)
     assert [piece.height for piece in t.batches(400)] == [400, 400, 100]

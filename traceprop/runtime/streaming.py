@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ExecutionError, TraceError
-from traceprop.ir import Expr, Program, Value
+from traceprop.ir import Expr, Param, Program, Value
 from traceprop.passes.encodings import AbstractPositions, Chained, Columns, Facts, encode
 from traceprop.passes.optimize.compress import holds
 from traceprop.passes.optimize.partition import Kept, Plan, Statistic, partition
@@ -65,15 +65,20 @@ def plain(given: Any) -> Any:
 
 
 def partitioned(program: Program, inputs: Sequence[Any]) -> tuple[str, ...]:
-    """The parameters whose rows are read in batches: sources with more than one row, and what must be cut as they are."""
+    """The parameters whose rows are read in batches: sources with more than one row, results of streamed calls, and what must
+    be cut as they are.
+    """
     pairs = list(zip(program.params, inputs, strict=True))
-    chosen = {
-        param: param.type.dims[0]
-        for param, given in pairs
-        if isinstance(given, Source) and param.rank and given.n_rows != 1 and not given.placeholder
-    }
+    chosen = {param: param.type.dims[0] for param, given in pairs if param.rank and _has_rows(param, given)}
     shared = {dim for dim in chosen.values() if isinstance(dim, Expr)}
     return tuple(param.name for param, _ in pairs if param in chosen or (param.rank and param.type.dims[0] in shared))
+
+
+def _has_rows(param: Param, given: Any) -> bool:
+    """Whether an input is rows: a source's, or those that an earlier streamed call left."""
+    if isinstance(given, Source):
+        return given.n_rows != 1 and not given.placeholder
+    return isinstance(getattr(given, "executor", None), StreamingExecutor) and isinstance(param.type.dims[0], Expr)
 
 
 def plan_of(program: Program, names: tuple[str, ...], options: Mapping[str, Any]) -> Plan:
