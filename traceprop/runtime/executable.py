@@ -7,7 +7,7 @@ import linecache
 import textwrap
 import traceback
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from traceprop.errors import ExecutionError, TracepropError
@@ -19,7 +19,9 @@ from traceprop.passes.pipeline import FOR_ARRAYS, Pipeline, default_pipeline
 from traceprop.runtime.backends import Choice
 from traceprop.runtime.captures import NOTHING, WAITING, Captures
 from traceprop.runtime.codegen import generate
-from traceprop.runtime.worlds import engine, entered
+from traceprop.runtime.cost import ROWS, Cost, predicted
+from traceprop.runtime.profiling import Profile, profile
+from traceprop.runtime.worlds import eagerly, engine, entered
 
 _numbers = itertools.count()
 
@@ -42,6 +44,7 @@ class Executable:
     ) -> None:
         self.traced = program
         self.records = record
+        self.level = level if record else None
         self._world, self._backend = world, chosen.backend if chosen else "auto"
         self.pipeline: Pipeline = default_pipeline(record, passes, level)
         passed = self.pipeline(program)
@@ -54,7 +57,7 @@ class Executable:
         code = generate(self.program, chosen)
         self._notes = code.notes
         self.code = code.source
-        self._op_of_line = code.op_of_line
+        self.op_of_line = code.op_of_line
         self._file = f"<traceprop {program.name} {next(_numbers)}>"
         records = [op for op in self.program.ops if op.definition is record_op]
         self._records = len(records)
@@ -64,7 +67,27 @@ class Executable:
         scope = {**code.scope, "__name__": "traceprop.generated"}  # no frame of the user's: warnings look past it
         exec(compile(code.source, self._file, "exec"), scope)  # our own text: names come from tables, values by repr
         function = scope[code.source.split("(", 1)[0].removeprefix("def ")]
+        self.scope = code.scope
         self._function = entered(function, len(self._kept), world, self._backend)
+
+    @property
+    def kept(self) -> tuple[Value, ...]:
+        """The traced values that a run keeps for lineage, by slot."""
+        return self._kept
+
+    def cost(self, rows: int = ROWS) -> Cost:
+        """What keeping this program's lineage costs per row, before it runs, for so many rows of input."""
+        if rows < 1:
+            raise ValueError(f"rows is at least 1, not {rows}")
+        return predicted(self.program, self.level, rows)
+
+    def profile(self, inputs: Callable[[], Sequence[tuple[str, Any]]], granularity: str | None = None) -> Profile:
+        """Where the time of a run goes, line by line; `inputs` gives name and value of each parameter. See `f.profile`."""
+        return profile(self, inputs, granularity)
+
+    def line_by_line(self, function: Any) -> Any:
+        """A function like the generated one, entered so that its lines run one after another."""
+        return eagerly(function, self._world)
 
     def __call__(self, *values: Any) -> Any:
         results = self.run(values).results
@@ -92,7 +115,7 @@ class Executable:
         lines = [
             line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == self._file
         ]
-        return self._op_of_line.get(lines[-1]) if lines else None
+        return self.op_of_line.get(lines[-1]) if lines else None
 
     def explain(self) -> str:
         """What runs this program, and what it keeps, in words."""

@@ -33,6 +33,27 @@ def entered(function: Function, slots: int, world: str, backend: str = "auto") -
     return function
 
 
+def eagerly(function: Function, world: str) -> Function:
+    """The function with its world around it, line after line: JAX without XLA's compilation of the whole."""
+    if world == "torch":
+        return _eager_torch(function)
+    if world != "jax":
+        return function
+    import jax
+
+    def run(captures: list[Any], *values: Any) -> Any:
+        with jax.enable_x64(True):
+            return function(captures, *(to_world(value, "jax") for value in values))
+
+    return run
+
+
+def settled(value: Any) -> Any:
+    """The value, once it is there: JAX gives arrays that are still being computed."""
+    jax = sys.modules.get("jax")
+    return value if jax is None else jax.block_until_ready(value)
+
+
 def engine(world: str, backend: str) -> str:
     """What computes the arrays of a program, in words."""
     if world == "torch" and backend == "torch":

@@ -62,7 +62,7 @@ class Call:
             return self._outcome
         with self._lock:
             if self._outcome is None:
-                inputs = self.inputs if self.executor.takes_inputs else self._native_inputs()
+                inputs = self.inputs if self.executor.takes_inputs else self.native_inputs()
                 self._outcome = self.executor.run(self.program, inputs, self.options)
             return self._outcome
 
@@ -72,7 +72,7 @@ class Call:
         if self._lent is None or k not in self._lent or content_fingerprint(results[k]) == self._lent[k]:
             return results[k]
         with self._lock:  # the caller who was lent it has written to it
-            again = self.executor.run(self.program, self._native_inputs(), self.options)
+            again = self.executor.run(self.program, self.native_inputs(), self.options)
             self._outcome, self._lent = replace(self.outcome(), results=again.results), None
             return again.results[k]
 
@@ -92,7 +92,8 @@ class Call:
         returns = self.program.returns
         return 0 if returns[0] is value else returns.index(value)
 
-    def _native_inputs(self) -> list[Any]:
+    def native_inputs(self) -> list[Any]:
+        """The inputs in the world that the program computes in."""
         world = self.options.get("world", "numpy")
         return self.concrete_inputs() if world == "numpy" else [given.native(world) for given in self.inputs]
 

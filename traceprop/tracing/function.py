@@ -136,6 +136,27 @@ class TracedFunction:
         _, call = self.prepare(args, kwargs)
         return self.executor.compile(call.program, call.options)
 
+    def profile(self, *args: Any, **kwargs: Any) -> Any:
+        """Where the time of a call goes: time, bytes and captures of each op, with the line of this function that it is from.
+
+        It runs the program a few times, with a clock behind each line of its code and without. Prints as a table; `.rows`,
+        `.seconds`, `.to_html(path)`, a picture as wide as what takes long. Ops that run together, as a segment, have one time.
+
+        Functions that run in batches are profiled as one, on all of their data. Raises `TraceError` for those on a cluster.
+        """
+        _, call = self.prepare(args, kwargs)
+        compiled = self.executor.compile(call.program, call.options)
+        if not hasattr(compiled, "profile"):
+            raise TraceError(
+                f"{self.__name__} runs on a cluster, and profiles are of runs on this machine: "  # type: ignore[attr-defined]
+                "trace it without executor="
+            )
+
+        def inputs() -> list[tuple[str, Any]]:
+            return list(zip((param.name for param in call.program.params), call.native_inputs(), strict=True))
+
+        return compiled.profile(inputs, call.options["granularity"])
+
     def fit(self, *args: Any, **kwargs: Any) -> Fitted:
         """The fitted pipeline: every reduction over rows replaced by its value on these arguments (pass `freeze`)."""
         traced, call = self.prepare(args, kwargs)
