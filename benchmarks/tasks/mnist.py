@@ -94,7 +94,7 @@ class Digits:
         return own - top - np.log(np.exp(out - top[:, None]).sum(axis=1))
 
 
-def _images() -> tuple[np.ndarray, np.ndarray]:
+def images() -> tuple[np.ndarray, np.ndarray]:
     path = folder() / "mnist.npz"
     if not path.exists():
         raise SystemExit(f"no {path.name}: set TRACEPROP_DATA to the folder with the data sets")
@@ -105,7 +105,7 @@ def _images() -> tuple[np.ndarray, np.ndarray]:
 
 def fours_and_nines() -> Digits:
     """The first 6,000 and 500 of them, in the order of the training and test files; 784-256-1, Adam, 20 passes."""
-    X, y = _images()
+    X, y = images()
     chosen = np.isin(y, (4, 9))
     train, test = np.flatnonzero(chosen[:60_000])[:6_000], 60_000 + np.flatnonzero(chosen[60_000:])[:TEST_ROWS]
     nine = (y == 9).astype(np.int64)
@@ -126,7 +126,7 @@ def fours_and_nines() -> Digits:
 
 def ten_digits() -> Digits:
     """5,000 and 500 at random; 784-128-64-10, SGD with momentum, 25 passes."""
-    X, y = _images()
+    X, y = images()
     order = np.random.RandomState(7)
     train, test = order.permutation(60_000)[:5_000], 60_000 + order.permutation(10_000)[:TEST_ROWS]
     return Digits(

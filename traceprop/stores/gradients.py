@@ -19,6 +19,8 @@ from traceprop.stores.gradient_folder import GradientFolder, MemoryShelf
 
 BLOCK_BYTES = 1 << 24
 LARGEST_BLOCK = 1 << 16
+_RECORD = np.dtype((np.void, COLUMNS.itemsize))
+"""A row of the columns as bytes, which are copied at once where fields are copied one by one."""
 
 
 class GradientBlocks:
@@ -194,9 +196,12 @@ class GradientBlocks:
             The store holds gradients, or factors of another layout or of other features.
         """
         if layout.given and features is not None:
-            kept = features if features.dtype.kind in "iu" else features.astype(np.float32, copy=False)
-            self._features = np.ascontiguousarray(kept)
-        told = None if self._features is None or not layout.given else checksum(self._features)
+            self._features = features
+        told = None
+        if self._features is not None and layout.given and self.path is not None:
+            whole = self._features.dtype.kind in "iu"
+            self._features = np.ascontiguousarray(self._features, dtype=None if whole else np.float32)
+            told = checksum(self._features)
         self.describe(factors=layout.told(), features=told)
         if not self._settled:
             self._layout = layout
@@ -340,7 +345,8 @@ class GradientBlocks:
                 self._columns = np.empty(rows, dtype=COLUMNS)
             count = min(len(stored) - done, len(self._buffer) - self._filled)
             here, there = slice(self._filled, self._filled + count), slice(done, done + count)
-            self._buffer[here], self._columns[here] = stored[there], columns[there]
+            self._buffer[here] = stored[there]
+            self._columns.view(_RECORD)[here] = columns.view(_RECORD)[there]
             self._filled += count
             done += count
             if self._filled == len(self._buffer):

@@ -40,6 +40,12 @@ class AbstractAdapter(ABC):
         """Give the adapter that the model has, now that it is trained and its data known."""
         return self
 
+    def of_gradients(self, X: np.ndarray, y: np.ndarray) -> AbstractGradientAdapter:
+        """Give an adapter that takes single samples' gradients at any model of this kind. Raises ModelError without one."""
+        if isinstance(self, AbstractGradientAdapter):
+            return self
+        raise ModelError(f"of a {type(self.model).__name__}, gradients at other parameters than its own are not taken")
+
 
 class AbstractLinearAdapter(AbstractAdapter):
     """A model whose loss depends on the features through `k` linear logits.

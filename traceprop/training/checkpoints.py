@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from traceprop.passes.attribution.losses import Floats
 from traceprop.training.adapter import AbstractGradientAdapter
 
 MANY_BYTES = 1 << 30
@@ -14,6 +15,15 @@ class Checkpoint:
     """A model as it was after `epoch` passes over the data and `step` steps, by its own adapter."""
 
     adapter: AbstractGradientAdapter
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPass:
+    """The parameters float64 (d, k) of a linear model after `epoch` passes over the data and `step` steps."""
+
+    theta: Floats
     epoch: int
     step: int
 

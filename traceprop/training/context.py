@@ -15,7 +15,8 @@ from traceprop.stores import GradientBlocks
 from traceprop.tracing.granularity import checked, training_granularity
 from traceprop.training.adapter import AbstractAdapter, AbstractGradientAdapter, AbstractLinearAdapter
 from traceprop.training.batched import Dataset, cut
-from traceprop.training.checkpoints import Checkpoint, kept
+from traceprop.training.by_function import FunctionAdapter, Gradients
+from traceprop.training.checkpoints import Checkpoint, LinearPass, kept
 from traceprop.training.data import check_lengths, plain_array, plain_features
 from traceprop.training.logged import GradientLog, blocks_at
 from traceprop.training.models import adapt
@@ -25,6 +26,7 @@ from traceprop.training.saved import save_owners
 from traceprop.training.step_gradients import AbstractStepGradients
 from traceprop.training.steps import Steps
 from traceprop.training.store import GradientStore
+from traceprop.training.told_gradients import ToldBatchGradients, ToldSampleGradients
 
 
 def training_context(
@@ -40,6 +42,7 @@ def training_context(
     projection: str = "sjlt",
     data: Dataset | None = None,
     reduction: str | None = None,
+    gradients: Gradients | None = None,
 ) -> TrainingContext:
     """Keep per-sample gradients of the model that is trained inside the context, with the source rows they belong to.
 
@@ -82,6 +85,9 @@ def training_context(
         A `tp.dataset`, in the place of X_train and y_train.
     reduction
         "mean" or "sum": how the loop's loss puts its samples' together. None: found out.
+    gradients
+        For a model of NumPy arrays (one, or a list or dict of them): gradients(model, X, y) gives the losses (m,) and
+        gradients (m, p) of single samples. The loop changes the arrays in place, or hands new ones back by `ctx.model`.
 
     Raises
     ------
@@ -104,7 +110,10 @@ def training_context(
         raise ModelError("a model's gradients need X_train and y_train; without data, leave out the model as well")
     adapter = None
     if model is not None:
-        adapter = adapt(model, loss, float(l2), shorter)
+        if gradients is not None:
+            adapter = FunctionAdapter(model, gradients, shorter)
+        else:
+            adapter = adapt(model, loss, float(l2), shorter)
         adapter.check()
     if (
         hasattr(X_train, "__len__")
@@ -122,6 +131,15 @@ def training_context(
     return TrainingContext(
         adapter, X_train, y_train, source_id, log, level, store is not None, data, _Loop(loss, reduction, shorter)
     )
+
+
+def _with_rows(loader: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """What a loader yields. Raises ModelError for batches without rows."""
+    for batch in loader:
+        if not isinstance(batch, tuple | list) or len(batch) != 3:
+            found = f"{len(batch)} parts" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
+            raise ModelError(f"a batch is (xb, yb, rows), as loaders over tp.dataset(X, y) yield it, not {found}")
+        yield batch  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -155,12 +173,19 @@ class TrainingContext:
         self._log = log
         self._stored = stored
         self._known_owners: Owners | None = None
+        self._handed_back = False
+        self._due = False
+        """A pass has ended whose model is still to be handed back."""
+        self._tensors: tuple[Any, Any] | None = None
         self._plain: tuple[np.ndarray, np.ndarray] | None = None
         self._logged = False
-        self._steps = Steps()
+        self._steps = Steps(self._samples)
         self._given = data
         self._loop = loop or _Loop()
         self._recorder: AbstractStepGradients | None = None
+        self._teller: ToldBatchGradients | ToldSampleGradients | None = None
+        self._passes: list[LinearPass] = []
+        self._whole: AbstractGradientAdapter | None = None
         self._store: GradientStore | None = None
         self._epochs = 0
         self._checkpoints: list[Checkpoint] = []
@@ -177,6 +202,9 @@ class TrainingContext:
                 "the context was given no model, so there is none to hand back; give it to training_context"
             )
         self.adapter = self.adapter.with_model(model)
+        self._handed_back = True
+        if self._due:
+            self.checkpoint()
 
     @property
     def gradient_store(self) -> GradientStore:
@@ -202,31 +230,40 @@ class TrainingContext:
         What a pass yields are the rows of the steps taken on it: a torch optimizer of the model's parameters tells of its
         steps by itself, any other loop by `ctx.step`. A pass that has ended is an epoch.
         """
-        fed = batch_size if not isinstance(batch_size, int | np.integer) else None
-        self._steps.begin()
+        own, steps = isinstance(batch_size, int | np.integer), self._steps
+        steps.begin(own)
+        self._handed_back = False
         try:
-            for xb, yb, rows in self._cut(int(batch_size), shuffle, seed, drop_last) if fed is None else fed:
-                self._steps.feed(rows, rows if fed is None else self._samples(rows), xb if fed is None else None)
-                yield xb, yb, rows
+            for batch in self._cut(batch_size, shuffle, seed, drop_last) if own else _with_rows(batch_size):
+                if steps.current is not steps.counted:
+                    steps.feed(batch)
+                else:
+                    steps.current = batch
+                yield batch
         finally:
-            self._steps.begin()
+            steps.begin()
         self._epochs += 1
-        if isinstance(self._given, Dataset) and fed is None:
+        self._tell_epoch()
+        if isinstance(self._given, Dataset) and own:
             self._given.epoch += 1
         if self.granularity in ("op", "epoch"):
-            self.checkpoint()
+            changes = isinstance(self.adapter, AbstractGradientAdapter | AbstractLinearAdapter) or self.adapter is None
+            if changes or self._handed_back:
+                self.checkpoint()
+            else:  # params that nobody can change in place: the loop hands those of this pass back when it is done with it
+                self._due = True
 
     def _cut(
-        self, batch_size: int, shuffle: bool, seed: int | None, drop_last: bool
+        self, batch_size: Any, shuffle: bool, seed: int | None, drop_last: bool
     ) -> Iterator[tuple[Any, Any, np.ndarray]]:
+        """Batches of the context's own data."""
         X, y = self._data()
         order = np.random.default_rng(seed).permutation(len(X)) if shuffle else None
         convert = getattr(self.adapter, "tensors", None)
-        if convert is None:
-            yield from cut(X, y, batch_size, order, drop_last)
-            return
-        for xb, yb, rows in cut(X, y, batch_size, order, drop_last):
-            yield *convert(xb, yb), rows
+        if convert is not None:
+            self._tensors = self._tensors or convert(X, y)
+            X, y = self._tensors
+        return cut(X, y, int(batch_size), order, drop_last)
 
     def checkpoint(self, epoch: int | None = None) -> None:
         """Keep the model as it is now, for estimators that follow training: a loop without `batches` calls it itself.
@@ -234,20 +271,42 @@ class TrainingContext:
         `batches` does so at the end of each pass over the data. Linear models need none. `epoch` says how many passes
         there were so far, where `batches` does not count them.
         """
+        self._due = False
         self._epochs = self._epochs if epoch is None else epoch
-        if isinstance(self.adapter, AbstractGradientAdapter):
+        self._tell_epoch()
+        adapter = self.adapter
+        if adapter is not None and not isinstance(adapter, AbstractGradientAdapter | AbstractLinearAdapter):
+            adapter = self._at(adapter.model)  # what these params are is known once training is over
+        if isinstance(adapter, AbstractGradientAdapter):
             last = self._checkpoints[-1].adapter if self._checkpoints else None
-            if last is not None and np.array_equal(last.parameters(), self.adapter.parameters()):
+            if last is not None and np.array_equal(last.parameters(), adapter.parameters()):
                 return
-            self._checkpoints.append(Checkpoint(self.adapter.frozen(), self._epochs, len(self._steps.schedule)))
+            self._checkpoints.append(Checkpoint(adapter.frozen(), self._epochs, len(self._steps.schedule)))
             self._checkpoints = kept(self._checkpoints)
+        elif isinstance(self.adapter, AbstractLinearAdapter):
+            self._passes.append(LinearPass(self.adapter.theta(), self._epochs, len(self._steps.schedule)))
 
-    def step(self, loss: Any, rows: Any) -> None:
-        """Record that an optimizer step was taken on those samples, with that loss; it takes none itself.
+    def _tell_epoch(self) -> None:
+        if self._recorder is not None:
+            self._recorder.epoch = self._epochs
 
-        Of a step that a torch optimizer told of by itself, this tells the loss.
+    def step(self, loss: Any, rows: Any, gradient: Any = None, outputs: Any = None, model: Any = None) -> None:
+        """Record that an optimizer step was taken on those samples, with that loss (or None); it takes none itself.
+
+        Of a step that a torch optimizer told of by itself, this tells the loss. Of a torch module's steps the gradients are
+        seen; a loop in NumPy or JAX may tell them, and those that the granularity does not keep are not looked at:
+
+        gradient
+            At "batch": the gradient of the step, (p,). At "op": those of single samples' own losses, (b, p).
+        outputs
+            At "op": the gradients of single samples' own losses in the outputs of a linear layer on the features, (b,) or
+            (b, k). A sample's gradient is their outer product with its features, (k, d), and is kept as these factors.
+        model
+            At "op": the JAX params, or the arrays, that the step was taken from; gradients are taken there.
         """
-        self._steps.told(loss, None if self._steps.fed(rows) else self._samples(rows))
+        if self._teller is not None:
+            self._teller.offered = gradient, outputs, model
+        self._steps.told(loss, rows)
 
     def log_gradient(
         self,
@@ -280,38 +339,54 @@ class TrainingContext:
         )
 
     def __enter__(self) -> TrainingContext:
-        if self.granularity is not None and self.adapter is not None:
-            self._steps.watch(self.adapter.model)
+        if self.granularity is not None:
+            if self.adapter is not None:
+                self._steps.watch(self.adapter.model)
             if self.granularity in ("op", "batch"):
-                self._record()
+                self._recorder = self._made_recorder()
+                self._steps.recorded = self._recorder.step
+                self._recorder.start()
         return self
 
-    def _record(self) -> None:
-        """Begin to keep the steps' gradients, of models whose loops can be seen."""
+    def _made_recorder(self) -> AbstractStepGradients:
+        """What keeps the steps' gradients: seen, of a torch module, or told by the loop."""
         torch = sys.modules.get("torch")
-        assert self.adapter is not None
-        if torch is None or not isinstance(self.adapter.model, torch.nn.Module):
-            return
+        blocks, schedule, projection = self._step_blocks(), self._steps.schedule, self._loop.projection
+        if torch is None or self.adapter is None or not isinstance(self.adapter.model, torch.nn.Module):
+            if self.granularity == "batch":
+                self._teller = ToldBatchGradients(blocks, schedule, projection)
+            else:
+                self._teller = ToldSampleGradients(
+                    blocks, schedule, projection, lambda: self._data()[0], self._of_model
+                )
+            return self._teller
         from traceprop.training.torch_reduction import Reduction
         from traceprop.training.torch_step_gradients import TorchBatchGradients, TorchSampleGradients
 
-        module, schedule, projection = self.adapter.model, self._steps.schedule, self._loop.projection
+        module = self.adapter.model
         if self.granularity == "batch":
-            self._recorder = TorchBatchGradients(module, self._step_blocks(), schedule, projection)
-        else:
-            reduction = Reduction(self._loop.loss, lambda: self._data()[1], self._loop.reduction)
-            self._recorder = TorchSampleGradients(
-                module,
-                self._step_blocks(),
-                schedule,
-                projection,
-                reduction,
-                lambda: self._data()[0],
-                lambda: self._steps.batch,
+            return TorchBatchGradients(module, blocks, schedule, projection)
+        reduction = Reduction(self._loop.loss, lambda: self._data()[1], self._loop.reduction)
+        return TorchSampleGradients(
+            module, blocks, schedule, projection, reduction, lambda: self._data()[0], self._steps.features
+        )
+
+    def _of_model(self, model: Any, samples: np.ndarray) -> np.ndarray:
+        """Single samples' gradients at a model that the loop hands over."""
+        if self.adapter is None:
+            raise ModelError(
+                "model= tells of the parameters that a step was taken from; the context was given no model"
             )
-        recorder = self._recorder
-        self._steps.recorded = lambda index: recorder.step(index, self._epochs)
-        recorder.start()
+        X, y = self._data()
+        return self._at(model).gradients(X[samples], y[samples])[1].astype(np.float32)
+
+    def _at(self, model: Any) -> AbstractGradientAdapter:
+        """What takes single samples' gradients at a model of the context's kind."""
+        assert self.adapter is not None
+        self._whole = self._whole or self.adapter.of_gradients(*self._data())
+        found = self._whole.with_model(model)
+        assert isinstance(found, AbstractGradientAdapter)
+        return found
 
     def _step_blocks(self) -> GradientBlocks:
         """Where the steps' gradients go: beside the final model's, or in memory."""
@@ -319,7 +394,7 @@ class TrainingContext:
         if final.path is None:
             return GradientBlocks()
         blocks = GradientBlocks(final.path / "steps", None if final.dtype == "float64" else final.dtype)
-        if self.granularity == "op":
+        if self.granularity == "op" and self._X is not None:
             save_owners(blocks, self._owners(len(self._data()[0])), self._source_id)
         return blocks
 
@@ -357,10 +432,11 @@ class TrainingContext:
         )
         if isinstance(self.adapter, AbstractLinearAdapter):
             store.objective, store.theta = self.adapter.objective(X, y), self.adapter.theta()
+            store.passes = self._passes or self._checkpoints
         else:
             self.adapter.one_number(X, y)  # a loss that fails is told of here, not at the first question
             self.checkpoint()
-            store.checkpoints = self._checkpoints
+            store.checkpoints = store.passes = self._checkpoints
         if self._stored:
             self._keep_owners()
             self._log.add_final(self.adapter, X, y, self._epochs, len(self._steps.schedule))

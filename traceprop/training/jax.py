@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -69,6 +70,9 @@ class Params(AbstractAdapter):
             if layout.holds(loss, X, y):
                 return LinearParamsAdapter(self.model, loss, self._l2, layout)
         return ParamsAdapter(self.model, loss, self._projection)
+
+    def of_gradients(self, X: np.ndarray, y: np.ndarray) -> AbstractGradientAdapter:
+        return ParamsAdapter(self.model, single_loss(self._loss, self.model, X, y), self._projection)
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,22 +328,20 @@ class ParamsAdapter(AbstractGradientAdapter):
         losses, rows = [], []
         with jax.enable_x64(True):
             leaves, tree = jax.tree_util.tree_flatten(_wide(self.model))
-            trained = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
-
-            def of_trained(floats: list[Any], x: Any, target: Any) -> Any:
-                free = iter(floats)
-                whole = [next(free) if float_ else leaf for leaf, float_ in zip(leaves, trained, strict=True)]
-                return self._loss(jax.tree_util.tree_unflatten(tree, whole), x, target)
-
-            of_many = jax.jit(jax.vmap(jax.value_and_grad(of_trained), (None, 0, 0)))
+            trained = tuple(bool(jnp.issubdtype(leaf.dtype, jnp.floating)) for leaf in leaves)
+            of_many = _differentiated(self._loss, tree, trained)
             floats = [leaf for leaf, float_ in zip(leaves, trained, strict=True) if float_]
+            others = [leaf for leaf, float_ in zip(leaves, trained, strict=True) if not float_]
             for start in range(0, len(X), CHUNK):
                 x, target = X[start : start + CHUNK].astype(np.float64), targets[start : start + CHUNK]
-                loss, found = of_many(floats, jnp.asarray(x), jnp.asarray(target))
+                loss, found = of_many(floats, others, jnp.asarray(x), jnp.asarray(target))
                 block = np.concatenate([np.asarray(part).reshape(len(x), -1) for part in found], axis=1)
                 rows.append(self.projected(block))
                 losses.append(np.asarray(loss))
         return np.concatenate(losses), np.concatenate(rows)
+
+    def with_model(self, model: Any) -> ParamsAdapter:
+        return ParamsAdapter(model, self._loss, self._projection)
 
     def flattened(self, gradient: Any) -> Floats:
         return _flattened(gradient)
@@ -352,6 +354,18 @@ class ParamsAdapter(AbstractGradientAdapter):
             lambda leaf: np.array(leaf) if isinstance(leaf, np.ndarray) else leaf, self.model
         )
         return ParamsAdapter(copied, self._loss, self._projection)
+
+
+@lru_cache(maxsize=16)
+def _differentiated(loss: SingleLoss, tree: Any, trained: tuple[bool, ...]) -> Any:
+    """Losses and gradients of single samples, compiled once for all params of one structure."""
+
+    def of_trained(floats: list[Any], others: list[Any], x: Any, target: Any) -> Any:
+        free, fixed = iter(floats), iter(others)
+        whole = [next(free) if float_ else next(fixed) for float_ in trained]
+        return loss(jax.tree_util.tree_unflatten(tree, whole), x, target)
+
+    return jax.jit(jax.vmap(jax.value_and_grad(of_trained), (None, None, 0, 0)))
 
 
 def _floating(params: Any) -> list[Any]:

@@ -69,14 +69,16 @@ def blocks_at(store: Any) -> GradientBlocks:
     raise ModelError(f"store= is a folder or a tp.stores.GradientBlocks, not {type(store).__name__}")
 
 
-def final_gradients(adapter: AbstractAdapter, X: np.ndarray, y: np.ndarray) -> Iterator[tuple[int, Floats, Floats]]:
-    """Yield (first sample, losses (m,), gradients (m, p)) a chunk of samples at a time."""
+def final_gradients(
+    adapter: AbstractAdapter, X: np.ndarray, y: np.ndarray, theta: Floats | None = None
+) -> Iterator[tuple[int, Floats, Floats]]:
+    """Yield (first sample, losses (m,), gradients (m, p)) a chunk of samples at a time; of a linear model also at `theta`."""
     if isinstance(adapter, AbstractGradientAdapter):
         for rows in _chunks(len(X), adapter.size):
             yield rows.start, *adapter.gradients(X[rows], y[rows])
         return
     assert isinstance(adapter, AbstractLinearAdapter)
-    objective, theta = adapter.objective(X, y), adapter.theta()
+    objective, theta = adapter.objective(X, y), adapter.theta() if theta is None else theta
     terms = objective.row_terms(theta)
     place, factor = parameter_order(adapter, theta.size)
     for rows in _chunks(len(X), theta.size):

@@ -32,6 +32,8 @@ class AbstractStepGradients(ABC):
     def __init__(self, blocks: GradientBlocks, schedule: Schedule) -> None:
         self.blocks = blocks
         self._schedule = schedule
+        self.epoch = 0
+        """How many passes over the data have ended."""
         self._waiting: list[Any] = []
         self._held = 0
 
@@ -43,11 +45,11 @@ class AbstractStepGradients(ABC):
         """The context is left."""
         return
 
-    def step(self, index: int, epoch: int) -> None:
-        """The step at `index` of the schedule was taken in the pass `epoch`: keep what it leaves behind."""
+    def step(self, index: int) -> None:
+        """The step at `index` of the schedule was taken: keep what it leaves behind."""
         if self._held > WAITING or len(self._waiting) >= WAITING_STEPS:
             self.flush()
-        self._held += self._keep(index, epoch)
+        self._held += self._keep(index, self.epoch)
 
     def flush(self) -> None:
         """Write what waits."""
@@ -65,11 +67,10 @@ class AbstractStepGradients(ABC):
 
     def _columns(self, steps: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
         """Epoch, step and loss of steps, given as (index, epoch)."""
-        return {
-            "epoch": np.array([epoch for _, epoch in steps], dtype=np.int64),
-            "step": np.array([index for index, _ in steps], dtype=np.int64),
-            "loss": np.array([self._schedule[index][0] for index, _ in steps]),
-        }
+        places = np.array(steps, dtype=np.int64).reshape(-1, 2)
+        first, last = int(places[0, 0]), int(places[-1, 0])
+        losses = np.array([loss for loss, _ in self._schedule[first : last + 1]])
+        return {"epoch": places[:, 1], "step": places[:, 0], "loss": losses[places[:, 0] - first]}
 
 
 class FactorWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -22,39 +23,47 @@ class Steps:
         (loss, samples) per step; the loss is NaN where the loop did not tell it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, samples: Callable[[Any], np.ndarray]) -> None:
         self.schedule: list[tuple[float, np.ndarray]] = []
-        self.batch: Any = None
-        """The features of the batch that the loop is at, as it got them."""
         self.recorded: Callable[[int], None] | None = None
         """Called with the place in the schedule of each new step."""
-        self._rows: Any = None
-        self._samples: np.ndarray | None = None
+        self.current: tuple[Any, Any, Any] | None = None
+        """The batch that the loop is at, as it got it: features, targets and rows."""
+        self.counted: tuple[Any, Any, Any] | None = None
+        """The last batch that a step was taken on."""
+        self.own = False
+        """Whether the context itself cut the batches of this pass, so that their rows are samples and their features the data."""
+        self._samples = samples
         self._before: list[np.ndarray] = []
         self._seen = 0
         self._told = 0
         self._hooks: list[Any] = []
 
-    def begin(self) -> None:
+    def begin(self, own: bool = False) -> None:
         """A pass over the data begins, or has ended: no batch is being worked on."""
-        self.batch = self._rows = self._samples = None
+        self.current = self.counted = None
+        self.own = own
         self._before = []
         self._seen = self._told = 0
 
-    def feed(self, rows: Any, samples: np.ndarray, batch: Any) -> None:
+    def feed(self, batch: tuple[Any, Any, Any]) -> None:
         """The loop gets a batch. Where it took no step on the one before, the next step is on both: gradients add up."""
-        if self._samples is not None and not (self._seen or self._told):
-            self._before.append(self._samples)
-        self.batch, self._rows, self._samples = batch, rows, samples
-        self._seen = self._told = 0
+        if self.current is not self.counted:
+            self._before.append(self._here())
+        self.current = batch
 
-    def fed(self, rows: Any) -> bool:
-        """Whether these are the rows that the loop just got."""
-        return rows is self._rows and rows is not None
-
-    def told(self, loss: Any, samples: np.ndarray | None) -> None:
-        """The loop tells of a step; `samples` None: on the rows that it got."""
-        value = float(loss.item() if hasattr(loss, "item") else loss)
+    def told(self, loss: Any, rows: Any) -> None:
+        """The loop tells of a step on those rows."""
+        value = math.nan if loss is None else float(loss.item() if hasattr(loss, "item") else loss)
+        batch = self.current
+        if batch is None or rows is not batch[2]:
+            samples = self._samples(rows)
+        elif self.counted is not batch and not self._before and self.own:
+            samples = rows
+        else:
+            samples = None
+        if self.counted is not batch:
+            self.counted, self._seen, self._told = batch, 0, 0
         if self._told < self._seen:
             at = len(self.schedule) - self._seen + self._told
             self.schedule[at] = value, self.schedule[at][1] if samples is None else samples
@@ -64,11 +73,14 @@ class Steps:
 
     def saw(self) -> None:
         """The optimizer has stepped."""
-        if self._samples is None:
+        batch = self.current
+        if batch is None:
             return
+        if self.counted is not batch:
+            self.counted, self._seen, self._told = batch, 0, 0
         self._seen += 1
         if self._told < self._seen:
-            self._add(float("nan"), self._since())
+            self._add(math.nan, self._since())
 
     def _add(self, loss: float, samples: np.ndarray) -> None:
         self.schedule.append((loss, samples))
@@ -76,10 +88,19 @@ class Steps:
         if self.recorded is not None:
             self.recorded(len(self.schedule) - 1)
 
+    def features(self) -> Any:
+        """The features of the batch that the loop is at, where they are the data's."""
+        return self.current[0] if self.own and self.current is not None else None
+
+    def _here(self) -> np.ndarray:
+        """The samples of the batch that the loop is at."""
+        assert self.current is not None
+        rows = self.current[2]
+        return rows if self.own else self._samples(rows)
+
     def _since(self) -> np.ndarray:
         """The samples that the loop got since the step before."""
-        assert self._samples is not None
-        return np.concatenate([*self._before, self._samples]) if self._before else self._samples
+        return np.concatenate([*self._before, self._here()]) if self._before else self._here()
 
     def watch(self, model: Any) -> None:
         """See the steps of torch optimizers that have a parameter of this model."""

@@ -16,8 +16,8 @@ from traceprop.passes.attribution.separable import separable_half
 from traceprop.passes.unlearning.certificate import Ledger
 from traceprop.stores import GradientBlocks
 from traceprop.training.adapter import AbstractAdapter, AbstractLinearAdapter
-from traceprop.training.checkpoints import Checkpoint
-from traceprop.training.logged import summed
+from traceprop.training.checkpoints import Checkpoint, LinearPass
+from traceprop.training.logged import final_gradients, summed
 from traceprop.training.owners import Owners
 
 
@@ -47,6 +47,8 @@ class GradientStore:
     steps
         What was recorded of the steps at granularity "op", a gradient per sample and step, or "batch", one per step;
         `columns()["step"]` is the step's place in `schedule`.
+    passes
+        The model at the end of each pass, of networks the same as `checkpoints`; `pass_gradients` has its gradients.
     lazies
         The training data as they were given, X and y: lazy values lead to the pipeline behind them.
     weights
@@ -68,6 +70,7 @@ class GradientStore:
     granularity: str | None = "epoch"
     schedule: list[tuple[float, np.ndarray]] = field(default_factory=list)
     steps: GradientBlocks | None = field(default=None, repr=False)
+    passes: list[Checkpoint] | list[LinearPass] = field(default_factory=list, repr=False)
     lazies: tuple[Any, Any] | None = field(default=None, repr=False)
     weights: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     ledger: Ledger | None = field(default=None, repr=False)
@@ -96,6 +99,19 @@ class GradientStore:
         assert self.X is not None
         assert self.y is not None
         return self.checkpoints[-1].adapter.gradients(self.X, self.y)[1]
+
+    def pass_gradients(self, position: int) -> Floats:
+        """Every sample's gradient at the end of a pass, `passes[position]`, taken now: float64 (n, p).
+
+        In the order of the framework's parameters, projected where the context projects. Raises ModelError where the context
+        kept no passes (granularity "batch"), or where they would not fit in memory.
+        """
+        if not self.passes or self.X is None or self.y is None or self.adapter is None:
+            raise ModelError("no passes were kept: granularity='epoch' keeps one at the end of each ctx.batches")
+        one = self.passes[position]
+        if isinstance(one, Checkpoint):
+            return one.adapter.gradients(self.X, self.y)[1]
+        return np.concatenate([rows for *_, rows in final_gradients(self.adapter, self.X, self.y, one.theta)])
 
     @property
     def model(self) -> Any:
