@@ -65,8 +65,11 @@ def judged(task: Digits, tests: int, subsets: int) -> dict[str, Any]:
         model = task.model(SEED)
         with tp.training_context(model, task.X, task.y, loss=task.loss("none"), source_id="digits") as ctx:
             ctx.checkpoint()
-            for loss, rows in steps(task, model, orders, everything):
+            a_pass = -(-len(task.y) // task.batch)
+            for number, (loss, rows) in enumerate(steps(task, model, orders, everything), 1):
                 ctx.step(loss, rows)
+                if number % a_pass == 0:
+                    ctx.checkpoint()
         scores: dict[str, tuple[np.ndarray, float]] = {}
         methods: dict[str, dict[str, Any]] = {
             "replay, Hessian": {"estimator": "replay", "optimizer": task.make_optimizer, "curvature": "hessian"},

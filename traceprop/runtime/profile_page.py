@@ -73,7 +73,8 @@ td:nth-child(n+3):nth-child(-n+6) {{ text-align: right; font-variant-numeric: ta
 <body>
 <h1>{title}</h1>
 <p>{summary}</p>
-<p>From left to right in the order in which it ran; as wide as it took long. Above the function, below its lines, below those the ops.</p>
+<p>From left to right in the order in which it ran; as wide as it took long.
+Above the function, below its lines, below those the ops.</p>
 {picture}
 {table}
 </body>
