@@ -75,16 +75,18 @@ def test_a_worker_that_is_killed_in_mid_run_changes_nothing(client, tmp_path, ki
 
     source = given(kind, numbers(tmp_path / "x.csv"))
     found = tp.trace(executor=client)(f)(source)
-    killed = threading.Thread(target=kill_a_busy_worker, args=[client])
-    killed.start()
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_a_busy_worker, args=[client, killed])
+    killer.start()
     result = np.asarray(found)
-    killed.join()
+    killer.join()
+    assert killed, "no worker was killed"
     here = tp.trace(f)(source)
     np.testing.assert_allclose(result, np.asarray(here), rtol=1e-12)
     check_lineage(here.call(), found.call())
 
 
-def kill_a_busy_worker(client):
+def kill_a_busy_worker(client, killed):
     """Kills the first worker that is seen to work on a partition."""
     pids = client.run(os.getpid)
     until = time.monotonic() + 30
@@ -92,9 +94,9 @@ def kill_a_busy_worker(client):
         busy = [worker for worker, keys in client.processing().items() if any("run_part" in key for key in keys)]
         if busy:
             os.kill(pids[busy[0]], signal.SIGKILL)
+            killed.append(pids[busy[0]])
             return
         time.sleep(0.005)
-    raise AssertionError("no worker was ever busy")
 
 
 def test_results_that_went_with_a_worker_are_made_again(client):
