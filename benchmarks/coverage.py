@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.harness import table
 from benchmarks.surfaces.finding import OUTCOMES
 
-FRONTS = {"NumPy": "numpy"}
+FRONTS = {"NumPy": "numpy", "tables": "tables", "PyTorch": "torch", "JAX": "jax"}
 TOGETHER = 12
 """Functions per piece of work."""
 EVERY = 12
@@ -71,6 +71,8 @@ def summary(measured: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
             for family, names in surface(front).functions().items()
         }
         ordered = {family: each for family, each in ordered.items() if each}
+        if hasattr(surface(front), "merged"):
+            ordered = surface(front).merged(ordered)
         fronts[front] = {"families": ordered, "left_out": surface(front).left_out()}
         counts = {family: Counter(each["outcome"] for each in found.values()) for family, found in ordered.items()}
         rows.append(_row(front, sum(counts.values(), Counter())))

@@ -11,7 +11,8 @@ import traceprop as tp
 from tests.lineage.case import Case, floats
 from tests.lineage.judge import judge
 
-SPARSE = {"NumPy": 9}
+SPARSE = {"NumPy": 9, "tables": 11, "PyTorch": 29, "JAX": 61}
+"""One function of so many is tried again by the tests."""
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -77,6 +78,35 @@ def test_the_figures_are_those_of_the_code():
             for name, found in coverage.findings((front, family, names))[2].items():
                 worse = OUTCOMES.index(found["outcome"]) > OUTCOMES.index(functions[name]["outcome"])
                 assert not worse, (front, name, found)
+
+
+def test_no_function_is_left_out_silently():
+    pytest.importorskip("torch")
+    from tests.lineage import torch_cases
+
+    named = {name for cases in torch_cases.FAMILIES.values() for name in cases}
+    assert [name for name in torch_cases.core() if name not in named and name not in torch_cases.LEFT_OUT] == []
+    pytest.importorskip("jax")
+    from tests.lineage import jax_surface
+
+    named = {name for cases in jax_surface.FAMILIES.values() for name in cases}
+    assert [name for name in jax_surface.public() if name not in named and name not in jax_surface.LEFT_OUT] == []
+    assert [name for name in jax_surface.LEFT_OUT if name in named or name not in jax_surface.public()] == []
+
+
+def test_primitives_are_counted_where_they_occur():
+    pytest.importorskip("jax")
+    from benchmarks.surfaces import jax as surface
+
+    families = {
+        "folds": {
+            "a": {"outcome": "exact", "parts": {"sin": "", "while": "turns"}},
+            "b": {"outcome": "exact", "parts": {"sin": ""}},
+        }
+    }
+    found = surface.merged(families)[surface.PRIMITIVES]
+    assert (found["sin"]["outcome"], found["sin"]["cases"]) == ("exact", 2)
+    assert (found["while"]["outcome"], found["while"]["why"]) == ("inexact", "turns")
 
 
 def test_the_page_is_that_of_the_figures():

@@ -27,6 +27,7 @@ class World:
     given: Callable[[np.ndarray], Any] = lambda array: array
     plain: Callable[[Any], np.ndarray] = np.asarray
     tolerance: float = 0.0
+    compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function
 
 
 NUMPY = World()
@@ -80,29 +81,29 @@ def judge(case: Case, world: World = NUMPY, draws: int = DRAWS) -> Verdict:
     Raises what the plain function raises: then the case is wrong, and not the library.
     """
     rng = np.random.default_rng(7)
-    traced = function_of(case)
+    traced, apply = function_of(case), world.compiled(case.apply)
     told: dict[Place, Cells] = {}
     shown: dict[Place, Cells] = {}
     exact = True
     with warnings.catch_warnings(record=True) as warned, np.errstate(all="ignore"):
         warnings.simplefilter("always")
         for number in range(draws):
-            if number >= ENOUGH and (case.blind or _named(told) == shown):
+            if number >= ENOUGH and (case.blind or named(told) == shown):
                 break
             sources = [draw(rng) for draw in case.draws]
-            plain = list(map(world.plain, leaves(case.apply(*map(world.given, sources)))))
+            plain = list(map(world.plain, leaves(apply(*map(world.given, sources)))))
             try:
                 found = leaves(traced(*map(world.given, sources)))
             except Exception as error:
-                return Verdict("refused", _first_sentence(error))
+                return Verdict("refused", first_sentence(error))
             try:
                 _hold_values(found, plain, world.tolerance)
             except Exception as error:
-                return Verdict("wrong", _first_sentence(error))
+                return Verdict("wrong", first_sentence(error))
             for result, got in enumerate(found):
                 if hasattr(got, "value"):
                     exact &= _collect(got, result, plain[result].shape, told)
-            _perturb(case, world, sources, plain, rng, shown)
+            _perturb(case, apply, world, sources, plain, rng, shown)
     for place, cells in shown.items():
         if not cells <= told.get(place, set()):
             return Verdict(
@@ -114,7 +115,7 @@ def judge(case: Case, world: World = NUMPY, draws: int = DRAWS) -> Verdict:
     without_rule = [str(each.message) for each in warned if "no lineage rule" in str(each.message)]
     if without_rule or not exact:
         return Verdict("inexact", without_rule[0].split(":")[0] if without_rule else "view.exact is False")
-    if not case.blind and _named(told) != shown:
+    if not case.blind and named(told) != shown:
         extra = sum(len(cells - shown.get(place, set())) for place, cells in told.items())
         return Verdict(
             "inexact", f"names {extra} of {sum(map(len, told.values()))} pairs of cells that no draw shows to matter"
@@ -122,11 +123,13 @@ def judge(case: Case, world: World = NUMPY, draws: int = DRAWS) -> Verdict:
     return Verdict("exact")
 
 
-def _named(told: dict[Place, Cells]) -> dict[Place, Cells]:
+def named(told: dict[Place, Cells]) -> dict[Place, Cells]:
+    """Without the places that name nothing."""
     return {place: cells for place, cells in told.items() if cells}
 
 
-def _first_sentence(error: Exception) -> str:
+def first_sentence(error: Exception) -> str:
+    """What an error says, on one line; its class too where it is none of ours."""
     kind = "" if isinstance(error, (TracepropError, AssertionError)) else f"{type(error).__name__}: "
     return kind + " ".join(str(error).split())[:300]
 
@@ -148,6 +151,7 @@ def _collect(lazy: Any, result: int, shape: tuple[int, ...], told: dict[Place, C
 
 def _perturb(
     case: Case,
+    apply: Callable[..., Any],
     world: World,
     sources: list[np.ndarray],
     plain: list[np.ndarray],
@@ -161,7 +165,7 @@ def _perturb(
                 again = [array.copy() for array in sources]
                 again[k][cell] = case.draws[k](rng)[cell]
                 try:
-                    changed = leaves(case.apply(*map(world.given, again)))
+                    changed = leaves(apply(*map(world.given, again)))
                 except (ValueError, RuntimeError, IndexError, ZeroDivisionError, np.linalg.LinAlgError):
                     continue  # what the function does not take shows nothing
                 for result, after in enumerate(map(world.plain, changed)):

@@ -32,11 +32,12 @@ from traceprop.ir.graph import ops_behind
 from traceprop.ir.location import user_location
 from traceprop.ir.types import numpy_dtype
 from traceprop.tracing.aten import Aten, Graph, values
+from traceprop.tracing.aten.writes import Writes
 from traceprop.tracing.structure import flatten, rebuild
 from traceprop.tracing.trace import Retrace
 
 _aten = torch.ops.aten
-_NEW_SHAPES = ("aten::squeeze_", "aten::unsqueeze_")
+_NEW_SHAPES = ("aten::squeeze_", "aten::unsqueeze_", "aten::transpose_", "aten::t_")
 """In-place calls that write to no cell: what is read later reads their result."""
 _BRANCHES = (_aten._local_scalar_dense.default, _aten.equal.default)
 
@@ -155,7 +156,10 @@ def _torch_dtype(param: Param) -> torch.dtype:
 @functools.cache
 def _decompositions() -> dict[Any, Any]:
     """Core ATen's, and those of normalisations, whose parts have rules; without those whose parts say less than the whole."""
-    names = ("native_layer_norm", "native_group_norm", "_native_batch_norm_legit_no_training", "native_batch_norm")
+    names = (
+        "native_layer_norm native_group_norm _native_batch_norm_legit_no_training native_batch_norm _native_batch_norm_legit "
+        "_native_batch_norm_legit_functional _trilinear upsample_bilinear2d grid_sampler_2d"
+    ).split()
     whole = (
         "tril triu select_scatter reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
         "replication_pad3d masked_fill fill nan_to_num"
@@ -233,6 +237,7 @@ def _convert(
     module: Any, params: list[Param], result: Any, lines: dict[Any, Location | None], graph: Graph
 ) -> tuple[list[Op], Any]:
     env: dict[Any, Any] = {}
+    writes = Writes(graph, env, functools.partial(_called, graph, env))
     inputs = iter(params)
     returned: list[Any] = []
     for node in module.graph.nodes:
@@ -253,16 +258,10 @@ def _convert(
         elif node.target is _aten.size.default:
             env[node] = [graph.dim(size) for size in node.meta["val"]]
         elif isinstance(node.target, torch._ops.OpOverload):
-            if (
-                node.target._schema.is_mutable and node.target._schema.name not in _NEW_SHAPES
-            ):  # readers of what it writes to would lose lineage
-                raise TraceError(
-                    f"{node.target} at {graph.location or 'an unknown line'} writes in place, inside PyTorch, where it is not "
-                    "seen as a new value; compute this step outside the traced function and pass it in"
-                )
-            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: _Held(env[n]))
-            args, kwargs = _released(args), _released(kwargs)
-            env[node] = values(Aten(graph, node.target, args, kwargs, node.meta.get("val")))
+            if node.target._schema.is_mutable and node.target._schema.name not in _NEW_SHAPES:
+                writes.write(node)
+            else:
+                env[node] = _called(graph, env, node)
     results = iter(env[leaf] if isinstance(leaf, torch.fx.Node) else graph.constant(leaf) for leaf in returned)
 
     def back(leaf: Any) -> Any:
@@ -272,6 +271,13 @@ def _convert(
     # Functionalising leaves reads of views behind that nobody uses.
     needed = set(ops_behind(leaf for _, leaf in flatten(rebuilt, "", _is_leaf) if isinstance(leaf, Value)))
     return [op for op in graph.ops if op in needed], rebuilt
+
+
+def _called(graph: Graph, env: dict[Any, Any], node: Any) -> Any:
+    """What one call gives, of what its arguments are at this point."""
+    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: _Held(env[n]))
+    fakes = [given.meta.get("val") for given in node.all_input_nodes]
+    return values(Aten(graph, node.target, _released(args), _released(kwargs), node.meta.get("val"), fakes))
 
 
 def _number(graph: Graph, value: Any, plain: bool = False) -> Any:

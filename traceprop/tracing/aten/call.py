@@ -70,10 +70,15 @@ def _outlined(value: Any) -> Any:
 
 
 class Aten:
-    """One call of an overload: its arguments by name, values where tensors are, and what it gives (fake tensors)."""
+    """One call of an overload: its arguments by name, values where tensors are, and what it gives (fake tensors).
 
-    def __init__(self, graph: Graph, func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> None:
-        self.graph, self.func, self.out = graph, func, out
+    `fakes`: the fake tensors behind `tensors`, which know how they lie in memory.
+    """
+
+    def __init__(
+        self, graph: Graph, func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any, fakes: Sequence[Any] = ()
+    ) -> None:
+        self.graph, self.func, self.out, self.fakes = graph, func, out, fakes
         self.name = func._schema.name.removeprefix("aten::").replace("::", ".")
         self.args, self.kwargs = list(args), kwargs
         names = [argument.name for argument in func._schema.arguments]

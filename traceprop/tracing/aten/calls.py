@@ -31,7 +31,8 @@ def values(a: Aten) -> Any:
     if a.out is None:
         return None
     handler: Callable[[Aten], Any] | None = None
-    if torch.Tag.nondeterministic_seeded not in a.func.tags and a.func.namespace == "aten":
+    draws = torch.Tag.nondeterministic_seeded in a.func.tags and a.name != "native_dropout"
+    if not draws and a.func.namespace == "aten":
         handler = HANDLERS.get(a.name)
         if handler is None and torch.Tag.pointwise in a.func.tags:
             handler = elementwise.pointwise
@@ -62,7 +63,7 @@ def _unknown(a: Aten, out: Any, which: dict[str, int]) -> Any:
     if not isinstance(out, torch.Tensor):
         return out
     type = a.graph.type(out)
-    attrs: dict[str, Any] = {"shape": type.dims, **a.scalars(), **which}
+    attrs: dict[str, Any] = {"shape": type.dims, **a.scalars("dtype"), **which}
     return a.emit(opaque, None, a.sized(which.get("result")), dtype=type.dtype, **attrs)
 
 

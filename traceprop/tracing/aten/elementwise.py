@@ -90,20 +90,28 @@ def _arange(a: Aten) -> Value:
     return a.emit(iota, [], native, dtype=a.type.dtype, size=size)
 
 
+def _dropped(a: Aten) -> tuple[Value, Value]:
+    """Dropout that is switched off: the cells as they are, and a mask that keeps them all."""
+    if a["train"] is not False:
+        raise NoRule
+    return a.x, a.spread(a.held(True, "bool"), a.x.type.dims)
+
+
 HANDLERS = {
+    "native_dropout": _dropped,
     "where": _where,
     "masked_fill": _masked_fill,
     "copy": _copy,
     "fill": _fill,
     "arange": _arange,
     "scalar_tensor": _scalar,
-    **dict.fromkeys("gelu clamp _to_copy addcmul addcdiv nan_to_num".split(), pointwise),
+    **dict.fromkeys("gelu clamp _to_copy addcmul addcdiv nan_to_num complex polar".split(), pointwise),
     **dict.fromkeys(
         "alias detach clone contiguous lift_fresh lift_fresh_copy lift _to_copy alias_copy detach_copy".split(), _same
     ),
     **dict.fromkeys(
         "full zeros ones empty full_like zeros_like ones_like empty_like new_zeros new_ones new_full new_empty "
-        "empty_strided new_empty_strided".split(),
+        "empty_strided new_empty_strided empty_permuted".split(),
         _full,
     ),
     **dict.fromkeys("eye linspace logspace tril_indices triu_indices".split(), _made),

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from traceprop.ir import Value
-from traceprop.ir.given_map import GivenRead
-from traceprop.ir.index_map import Full, axes
-from traceprop.ir.opset import contract, elementwise
+from traceprop.ir import Expr, Value
+from traceprop.ir.given_map import GivenLook, GivenMap, GivenRead
+from traceprop.ir.index_map import Full, axes, axis
+from traceprop.ir.opset import contract, elementwise, opaque
 from traceprop.tracing.aten.call import Aten
 from traceprop.tracing.aten.graph import NoRule
 
@@ -51,6 +51,23 @@ def _cdist(a: Aten) -> Any:
     return a.mapped(GivenRead(0, (*lead, i, Full())), GivenRead(1, (*lead, j, Full())))
 
 
+def _pdist(a: Aten) -> Any:
+    """(p) <- %x[first[p], *], %x[second[p], *], for every pair of rows."""
+    rows = a.x.type.dims[0]
+    if isinstance(rows, Expr):
+        raise NoRule
+    first, second = (a.held(side, "i64") for side in torch.triu_indices(rows, rows, 1).unbind())
+    reads = tuple(GivenRead(0, (GivenLook(k, (axis(0),)), Full())) for k in (1, 2))
+    native = lambda x, i, j: a.native(x)  # noqa: E731
+    return a.emit(opaque, [a.x, first, second], native, rule=GivenMap(reads), shape=a.type.dims, **a.scalars())
+
+
+def _fourier(a: Aten) -> Any:
+    """(i, j) <- %x[i, *]: all along the axes of the transform."""
+    along = {int(k) % a.x.rank for k in a["dim"]}
+    return a.mapped(GivenRead(0, tuple(Full() if k in along else axis(k) for k in range(a.x.rank))))
+
+
 HANDLERS: dict[str, Handler] = {
     "mm": _contraction("ab,bc->ac"),
     "bmm": _contraction("zab,zbc->zac"),
@@ -61,4 +78,6 @@ HANDLERS: dict[str, Handler] = {
     "baddbmm": _added("zab,zbc->zac", torch.bmm),
     "addmv": _added("ab,b->a", torch.mv),
     "_cdist_forward": _cdist,
+    "_pdist_forward": _pdist,
+    **dict.fromkeys("_fft_r2c _fft_c2r _fft_c2c".split(), _fourier),
 }

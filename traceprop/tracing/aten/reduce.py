@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from traceprop.ir.given_map import GivenRead
-from traceprop.ir.index_map import Full, axes
-from traceprop.ir.opset import elementwise, reduce, scan
+from traceprop.ir.given_map import GivenMap, GivenRead
+from traceprop.ir.index_map import Full, Kind, axes
+from traceprop.ir.opset import elementwise, opaque, reduce, scan
 from traceprop.tracing.aten.call import Aten
 from traceprop.tracing.aten.graph import NoRule
 
@@ -45,6 +45,22 @@ def _softmax(a: Aten) -> Any:
     return a.mapped(GivenRead(0, own), GivenRead(0, (*own[:k], Full(), *own[k + 1 :])))
 
 
+def _distinct(a: Aten) -> Any:
+    """The distinct values are a statistic of all cells, and how often each is there; which of them a cell is, its own."""
+    if not a.x.rank or a.sizes:
+        raise NoRule
+    own, every = axes(a.x.rank), (Full(),) * a.x.rank
+    kinds = {1: (GivenRead(0, own, Kind.CONTROL), GivenRead(0, every, Kind.ORDER))}
+
+    def one(out: Any, number: dict[str, Any], native: Any) -> Any:
+        rule = GivenMap(kinds.get(number.get("result", 0), (GivenRead(0, every),)))
+        if number.get("result") == 1 and out.dims != a.x.type.dims:
+            rule = GivenMap(())  # not asked for: empty
+        return a.emit(opaque, None, native, dtype=out.dtype, rule=rule, shape=out.dims, **a.scalars(), **number)
+
+    return a.results(one)
+
+
 HANDLERS: dict[str, Callable[[Aten], Any]] = {
     **dict.fromkeys(
         "sum mean var std amax amin max min any all prod argmax argmin logsumexp var_mean std_mean median nanmedian mode nansum "
@@ -52,5 +68,6 @@ HANDLERS: dict[str, Callable[[Aten], Any]] = {
         _reduction,
     ),
     **dict.fromkeys("cumsum cumprod cummax cummin logcumsumexp".split(), _scan),
+    **dict.fromkeys("_unique2 unique_consecutive unique_dim bincount histc".split(), _distinct),
     **dict.fromkeys("_softmax _log_softmax _safe_softmax".split(), _softmax),
 }

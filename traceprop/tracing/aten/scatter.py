@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from traceprop.ir import Dim, Expr, Kind, Value
-from traceprop.ir.expr import product
-from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenMap, GivenRead
-from traceprop.ir.index_map import Full, axes
-from traceprop.ir.opset import elementwise, gather, opaque
+from traceprop.ir.expr import floordiv, mod, product
+from traceprop.ir.given_map import OWN_RESULT, GivenLook, GivenMap, GivenMembers, GivenRead
+from traceprop.ir.index_map import Full, Span, axes, axis
+from traceprop.ir.opset import constant, elementwise, gather, opaque
 from traceprop.tracing.aten.call import Aten
 from traceprop.tracing.aten.graph import NoRule, Sized, numbers
 from traceprop.tracing.aten.indexing import one_index
+from traceprop.tracing.aten.shape import joined as concatenated
 
 
 def _index_put(a: Aten) -> Any:
     given, x = a["indices"], a.x
     places = [k for k, index in enumerate(given) if index is not None]
     if a["accumulate"]:
-        return _added(a)
+        return _put_and_added(a)
     k, index = places[0], given[places[0]]
     if len(places) == 1 and index.type.dtype == "bool":
         return _masked_put(a, index, k)
@@ -30,6 +32,13 @@ def _index_put(a: Aten) -> Any:
     inner = x.type.dims[k + len(places) :]
     values = a.spread(a["values"], (*x.type.dims[:k], *at.type.dims, *inner))
     values = a.reshaped(values, (*x.type.dims[:k], product(at.type.dims), *inner))
+    if at.op is not None and at.op.definition is constant and isinstance(joined.type.dims[k], int):
+        index = np.asarray(at.op.attrs["value"]).ravel()
+        order = np.arange(joined.type.dims[k])
+        order[index] = joined.type.dims[k] + np.arange(len(index))
+        both = concatenated(a, [joined, values], k)
+        found = a.emit(gather, [both, a.held(order, "i64")], lambda t, i: t.index_select(k, i), axis=k)
+        return a.reshaped(found, x.type.dims)
     owner = _owner(a, a.reshaped(at, (product(at.type.dims),)) if width != 1 else at, joined.type.dims[k])
     return a.reshaped(_chosen(a, joined, values, owner, k), x.type.dims)
 
@@ -115,7 +124,7 @@ def _scatter(a: Aten) -> Any:
     k = a.axis()
     others = [n for n in range(x.rank) if n != k]
     if any(index.type.dims[n] != x.type.dims[n] for n in others):
-        return _added(a)
+        return _anywhere(a)
     if index.type.dims[k] == 0:
         return x
 
@@ -145,7 +154,116 @@ def _scatter(a: Aten) -> Any:
     return a.emit(elementwise, [held, put, x], torch.where, "where", control=(0,))
 
 
+def _by_members(
+    a: Aten,
+    operands: list[Value],
+    k: int,
+    native: Callable[..., Any],
+    line: Full | Span = Full(),  # noqa: B008
+    exact: bool = True,
+    **attrs: Any,
+) -> Value:
+    """Of %x, %values and %at, where %at gives each value its position along axis k:
+    (i, j) <- %x[i, j], %values[%at==i, j], control %at[%at==i], order %at[*]
+
+    `line`: the part of %at that could name the position.
+    """
+    x, _, _ = operands
+    names = axes(x.rank)
+    members = GivenMembers(2, names[k])
+    rule = GivenMap((
+        GivenRead(0, names), GivenRead(1, (*names[:k], members, *names[k + 1 :])), GivenRead(2, (members,), Kind.CONTROL),
+        GivenRead(2, (line,), Kind.ORDER),
+    ), exact)  # fmt: skip
+    return a.emit(opaque, operands, native, dtype=a.type.dtype, rule=rule, shape=x.type.dims, **attrs)
+
+
+def _from_the_front(a: Aten, at: Value, size: Dim) -> Value:
+    """Positions counted from the front, as a vector."""
+
+    def native(t: Any, sizes: Any) -> Any:
+        (count,) = numbers([size], sizes)
+        return torch.where(t < 0, t + count, t).long()
+
+    found = a.emit(elementwise, [at], Sized(native, [size]), "from_the_front", "i64")
+    return a.reshaped(found, (product(at.type.dims),))
+
+
+def _put_and_added(a: Aten) -> Any:
+    """`index_put` that adds up: along one axis, or several joined to one."""
+    given, x = a["indices"], a.x
+    places = [k for k, index in enumerate(given) if index is not None]
+    k = places[0]
+    if given[k].type.dtype == "bool":
+        return _anywhere(a)
+    whole, at = one_index(a, given)
+    inner = x.type.dims[k + len(places) :]
+    values = a.spread(a["values"], (*x.type.dims[:k], *at.type.dims, *inner))
+    values = a.reshaped(values, (*x.type.dims[:k], product(at.type.dims), *inner))
+    index = _from_the_front(a, at, whole.type.dims[k])
+    found = _by_members(a, [whole, values, index], k, lambda t, v, i: t.index_add(k, i, v.to(t.dtype)))
+    return a.reshaped(found, x.type.dims)
+
+
+def _index_added(a: Aten) -> Any:
+    """`index_add`, `index_reduce`: along one axis."""
+    x, index = a.x, a["index"]
+    if not x.rank or not index.rank or a.sizes:
+        return _anywhere(a)
+    k = a.axis()
+    return _by_members(a, [x, a["source"], index], k, lambda t, v, i: a.native(t, i, v), **a.scalars("dim"))
+
+
 def _added(a: Aten) -> Any:
+    """`scatter_add` and its like: all axes as one, along which every cell of the index has one position."""
+    x, index, source = a.x, a["index"], a["src"]
+    if not x.rank or not index.rank or not isinstance(source, Value):
+        return _anywhere(a)
+    k, dims = a.axis(), x.type.dims
+    for n, (have, want) in enumerate(zip(source.type.dims, index.type.dims, strict=True)):
+        if have != want:
+            if isinstance(have, Expr) or isinstance(want, Expr):
+                raise NoRule
+            source = a.narrowed(source, n, 0, want)
+
+    def place(i: Any, sizes: Any) -> Any:
+        wide, total = numbers(dims, sizes), torch.zeros((), dtype=torch.int64)
+        for n, size in enumerate(wide):
+            line = torch.arange(i.shape[n]).reshape([-1 if m == n else 1 for m in range(i.ndim)])
+            total = total * size + (i if n == k else line)
+        return total.expand(i.shape) if i.numel() else i
+
+    size, count = product(dims), product(index.type.dims)
+    at = a.reshaped(a.emit(elementwise, [index], Sized(place, dims), "ravel_index", "i64", along=k), (count,))
+    options = {"reduce": a["reduce"], "include_self": a["include_self"]} if a.name == "scatter_reduce" else {}
+    reduce = {"add": "sum", "multiply": "prod"}.get(a["reduce"] or "add", a["reduce"])
+    kept = {} if a["include_self"] is None else {"include_self": a["include_self"]}
+    native = lambda t, v, i: t.scatter_reduce(0, i, v.to(t.dtype), reduce, **kept)  # noqa: E731
+    flat = [a.reshaped(x, (size,)), a.reshaped(source, (count,)), at]
+    line = _line(dims, index.type.dims, k)
+    shown = {f"{key}_": value for key, value in options.items()}
+    found = _by_members(a, flat, 0, native, Full() if line is None else line, line is not None, **shown)
+    return a.reshaped(found, dims)
+
+
+def _line(dims: tuple[Dim, ...], index: tuple[Dim, ...], k: int) -> Full | Span | None:
+    """Of all places of an index along axis k, one after another, those in the line of cell number i. None where no span says."""
+    others = [n for n in range(len(dims)) if n != k]
+    if not others:
+        return Full()
+    if any(dims[n] != index[n] for n in others) or k not in (0, len(dims) - 1):
+        return None
+    if k == 0:
+        width = product(dims[1:])
+        return Span(mod(axis(0), width), product(index), width) if isinstance(width, int) and width else None
+    size, many = dims[k], index[k]
+    if not isinstance(size, int) or not isinstance(many, int) or not size:
+        return None
+    first = floordiv(axis(0), size) * many
+    return Span(first, first + many)
+
+
+def _anywhere(a: Aten) -> Any:
     """(i, j) <- %x[i, j], %values[*, *], and all indices decided it: which, only the positions know. Not exact."""
     reads = [GivenRead(0, axes(a.x.rank))]
     for n, value in enumerate(a.tensors[1:], 1):
@@ -156,7 +274,8 @@ def _added(a: Aten) -> Any:
 
 HANDLERS: dict[str, Callable[[Aten], Any]] = {
     **dict.fromkeys(("index_put", "_unsafe_index_put"), _index_put),
-    **dict.fromkeys("scatter_add scatter_reduce index_reduce index_add".split(), _added),
+    **dict.fromkeys("scatter_add scatter_reduce".split(), _added),
+    **dict.fromkeys("index_reduce index_add".split(), _index_added),
     "scatter": _scatter,
     "masked_scatter": _masked_scatter,
 }

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from traceprop.ir import Dim, Expr, Value
 from traceprop.ir.expr import maximum, minimum, mod
 from traceprop.ir.given_map import GivenRead
 from traceprop.ir.index_map import Full, Span, axes, axis
-from traceprop.ir.opset import concat, elementwise, slice, transpose
+from traceprop.ir.opset import concat, elementwise, gather, slice, transpose
 from traceprop.tracing.aten.call import ALL, Aten
 from traceprop.tracing.aten.graph import NoRule
 
@@ -163,6 +164,32 @@ def _repeat(a: Aten) -> Any:
     return a.mapped(GivenRead(0, tuple(0 if 0 in times else place for place in places)))
 
 
+def _as_strided(a: Aten) -> Value:
+    """A view of memory: the cells that lay there when the function was traced, taken by positions."""
+    fake = a.fakes[0]
+    if a.sizes or any(isinstance(n, Expr) for n in (*a.x.type.dims, *a.type.dims)):
+        raise NoRule
+    shape, stride = [int(n) for n in a["size"]], [int(n) for n in a["stride"]]
+    offset = int(fake.storage_offset() if a["storage_offset"] is None else a["storage_offset"])
+    own = _places([int(n) for n in fake.shape], [int(n) for n in fake.stride()], int(fake.storage_offset()))
+    wanted = _places(shape, stride, offset)
+    cell_at = np.full(max(own.max(initial=-1), wanted.max(initial=-1)) + 1, -1)
+    cell_at[own.ravel()] = np.arange(own.size)
+    index = cell_at[wanted]
+    if (index < 0).any():
+        raise NoRule  # memory that is not among the cells of %x
+    flat = a.reshaped(a.x, (own.size,))
+    return a.emit(gather, [flat, a.held(index, "i64")], lambda t, i: t[i], axis=0)
+
+
+def _places(shape: list[int], stride: list[int], offset: int) -> np.ndarray:
+    """Where in memory each cell of a strided array lies."""
+    found = np.full(shape, offset)
+    for k, (size, step) in enumerate(zip(shape, stride, strict=True)):
+        found += (np.arange(size) * step).reshape([-1 if n == k else 1 for n in range(len(shape))])
+    return found
+
+
 def _as_real(a: Aten) -> Any:
     """Real and imaginary parts as a last axis: (i, j) <- %x[i]"""
     return a.mapped(GivenRead(0, axes(a.x.rank)))
@@ -183,7 +210,11 @@ def _slice_scatter(a: Aten) -> Value:
     size = _known(x.type.dims[k])
     positions = range(size)[a["start"] : a["end"] : a["step"]]
     if len(positions) and positions.step != 1:
-        raise NoRule
+        order = np.arange(size)
+        order[positions] = size + np.arange(len(positions))
+        index, dtype = a.held(order, "i64"), a.out.dtype
+        both = joined(a, [x, a.emit(elementwise, [source], lambda t: t.to(dtype), "_to_copy")], k)
+        return a.emit(gather, [both, index], lambda t, i: t.index_select(k, i), axis=k)
     return _placed(a, x, source, k, positions.start, max(positions.stop, positions.start))
 
 
@@ -217,7 +248,7 @@ HANDLERS: dict[str, Callable[[Aten], Any]] = {
         _reshape,
     ),
     **dict.fromkeys("expand expand_copy".split(), _expand),
-    **dict.fromkeys("permute permute_copy t t_copy transpose transpose_copy".split(), _permute),
+    **dict.fromkeys("permute permute_copy t t_ t_copy transpose transpose_ transpose_copy".split(), _permute),
     **dict.fromkeys("slice slice_copy".split(), _slice),
     **dict.fromkeys("select select_copy".split(), _select),
     **dict.fromkeys("split split_copy split_with_sizes split_with_sizes_copy chunk".split(), _split),
@@ -227,6 +258,7 @@ HANDLERS: dict[str, Callable[[Aten], Any]] = {
     **dict.fromkeys("unfold unfold_copy".split(), _unfold),
     "flip": _flip,
     "repeat": _repeat,
+    **dict.fromkeys("as_strided as_strided_copy".split(), _as_strided),
     "view_as_real": _as_real,
     "view_as_real_copy": _as_real,
     "view_as_complex": _as_complex,

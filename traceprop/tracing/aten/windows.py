@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from traceprop.ir import Dim, Expr
+from traceprop.ir import Dim, Expr, Kind
 from traceprop.ir.expr import floordiv, maximum, minimum, mod
-from traceprop.ir.given_map import GivenRead
+from traceprop.ir.given_map import GivenMap, GivenRead
 from traceprop.ir.index_map import Full, Span, axes, axis
+from traceprop.ir.opset import opaque
 from traceprop.tracing.aten.call import Aten
 from traceprop.tracing.aten.graph import NoRule
 
@@ -54,6 +55,13 @@ def _spread(o: Expr, size: int, width: int, stride: int, dilation: int, pad: int
     return Span(maximum(low, 0), minimum(floordiv(o + pad, stride) + 1, size))
 
 
+def _taps(o: Expr, size: int, width: int, stride: int, dilation: int, pad: int) -> Place:
+    """The positions of the kernel by which it does: o + pad - k is a multiple of the stride. Without dilation."""
+    if dilation != 1:
+        return Full()
+    return Span(maximum(mod(o + pad, stride), o + (pad - (size - 1) * stride)), minimum(o + (pad + 1), width), stride)
+
+
 def _channels(of: Expr, groups: int, out: int, given: int) -> Place:
     """The channels of the group that channel `of` of `out` is in."""
     if groups == 1:
@@ -78,12 +86,72 @@ def _convolution(a: Aten) -> Any:
     reads = [GivenRead(0, (n, _channels(c, groups, channels, given), *(seen(*one) for one in window)))]
     if back:
         inside = _channels(c, groups, channels, given)
-        reads.append(GivenRead(1, (inside, mod(c, channels // groups), *(Full() for _ in window))))
+        reads.append(GivenRead(1, (inside, mod(c, channels // groups), *(_taps(*one) for one in window))))
     else:
         reads.append(GivenRead(1, (c, Full(), *(_weighed(*one) for one in window))))
     if len(a.tensors) == 3:
         reads.append(GivenRead(2, (c,)))
-    return a.mapped(*reads, exact=not back)
+    return a.mapped(*reads, exact=not back or set(dilation) == {1})
+
+
+def _convolution_backward(a: Aten) -> Any:
+    """Of %grad, %x and %w: the gradient of %x is a transposed convolution of %grad, that of %w one of %x by %grad."""
+    grad, x, w = a.tensors
+    spatial = x.rank - 2
+    stride, pad, dilation = (_each(a[name], spatial) for name in ("stride", "padding", "dilation"))
+    groups = a.number("groups")
+    if a["transposed"]:
+        raise NoRule
+    given, out = _known(x.type.dims[2:]), _known(grad.type.dims[2:])
+    kernel, (channels,), (outs,) = _known(w.type.dims[2:]), _known(x.type.dims[1:2]), _known(grad.type.dims[1:2])
+    n, c, *places = axes(x.rank)
+    to_x = list(zip(places, out, kernel, stride, dilation, pad, strict=True))
+    of_w = list(zip(places, given, out, dilation, stride, pad, strict=True))
+    inside = _channels(c, groups, channels, outs)
+    reads = [
+        (GivenRead(0, (n, inside, *(_spread(*one) for one in to_x))),
+         GivenRead(2, (inside, mod(c, channels // groups), *(_taps(*one) for one in to_x)))),
+        (GivenRead(0, (Full(), n, *(_weighed(*one) for one in of_w))),
+         GivenRead(1, (Full(), _group_of(n, c, groups, channels, outs), *(_seen(*one) for one in of_w)))),
+        (GivenRead(0, (Full(), n, *(Full() for _ in places))),),
+    ]  # fmt: skip
+    exact = set(dilation) == {1}
+
+    def one(type: Any, number: dict[str, Any], native: Any) -> Any:
+        rule = GivenMap(reads[number["result"]], exact)
+        return a.emit(opaque, None, native, dtype=type.dtype, rule=rule, shape=type.dims, **a.scalars(), **number)
+
+    return a.results(one)
+
+
+def _group_of(out: Expr, c: Expr, groups: int, channels: int, outs: int) -> Place:
+    """The channel of the input that channel `c` of the kernel for `out` is applied to."""
+    return c if groups == 1 else floordiv(out, outs // groups) * (channels // groups) + c
+
+
+def _pool_backward(a: Aten) -> Any:
+    """(n, c, y, x) <- %grad[n, c, those whose window holds y, …]; of a maximum, %indices there decided which."""
+    grad, x = a["grad_output"], a["self"]
+    kernel = _each(a["kernel_size"], 2)
+    stride, pad, dilation = _each(a["stride"], 2, kernel), _each(a["padding"], 2, 0), _each(a["dilation"], 2)
+    lead, places = axes(x.rank)[:-2], axes(x.rank)[-2:]
+    window = zip(places, _known(grad.type.dims[-2:]), kernel, stride, dilation, pad, strict=True)
+    spots = (*lead, *(_spread(*one) for one in window))
+    reads = [GivenRead(a.tensors.index(grad), spots)]
+    if a["indices"] is not None:
+        reads.append(GivenRead(a.tensors.index(a["indices"]), spots, Kind.CONTROL))
+    return a.mapped(*reads, exact=set(dilation) == {1})
+
+
+def _adaptive_backward(a: Aten) -> Any:
+    """(n, c, y) <- %grad[n, c, y*out//size..(y+1)*out/size rounded up]"""
+    grad, x = a["grad_output"], a["self"]
+    places = []
+    for k in (-2, -1):
+        (out,), (size,) = _known([grad.type.dims[k]]), _known([x.type.dims[k]])
+        y = axis(x.rank + k)
+        places.append(Span(floordiv(y * out, size), floordiv(y * out + (size + out - 1), size)))
+    return a.mapped(GivenRead(0, (*axes(x.rank)[:-2], *places)))
 
 
 def _pool(spatial: int) -> Callable[[Aten], Any]:
@@ -118,6 +186,9 @@ def _adaptive(spatial: int) -> Callable[[Aten], Any]:
 
 HANDLERS: dict[str, Callable[[Aten], Any]] = {
     "convolution": _convolution,
+    "convolution_backward": _convolution_backward,
+    **dict.fromkeys(("avg_pool2d_backward", "max_pool2d_with_indices_backward"), _pool_backward),
+    "_adaptive_avg_pool2d_backward": _adaptive_backward,
     **{f"avg_pool{n}d": _pool(n) for n in (1, 2, 3)},
     **{f"max_pool{n}d_with_indices": _pool(n) for n in (2, 3)},
     **{f"_adaptive_avg_pool{n}d": _adaptive(n) for n in (2, 3)},
