@@ -418,6 +418,7 @@ TEXT: dict[str, Cases] = {
             "": Case(
                 lambda t, f=getattr(np.strings, name): f(t, "b"),
                 (lambda rng: rng.choice(["abc", "ba", "b", "ccb"], 4),),
+                "the separator is the same in each",
             )
         }
         for name in "partition rpartition".split()

@@ -36,7 +36,7 @@ def _function_of(case: str) -> str | None:
         return f"{first}.{rest.split()[0]}"
     if first == "many":
         return f"linalg.{rest}"
-    for module, prefix in ((np, ""), (np.linalg, "linalg."), (np.fft, "fft."), (np.strings, "strings.")):
+    for module, prefix in ((np, ""), (np.linalg, "linalg."), (np.fft, "fft.")):
         found = getattr(module, first, None)
         if callable(found) and not isinstance(found, type):
             return prefix + first

@@ -138,7 +138,8 @@ class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
             self._refuse(
                 "conversion of a traced value to a plain array",
                 "it has no data while the function is traced, and lineage would be lost; use NumPy functions and "
-                "operators on the value itself (np.concatenate, np.where, x[mask], …), or convert after the call",
+                "operators on the value itself (np.concatenate, np.where, x[mask], tp.at(plain)[x].get() for plain[x], …), or "
+                "convert after the call",
             )
         if dtype is not None or copy is False:
             plain = self._plain()

@@ -22,6 +22,8 @@ def getitem(x: Any, index: Any) -> Any:
     """`x[index]` for ints, slices, `None`, an ellipsis, and one boolean or integer array among them."""
     items = list(index) if isinstance(index, tuple) else [index]
     items = _expanded(items, x)
+    if len(items) == 1 and isinstance(items[0], (bool, np.bool_)):
+        return _basic(_basic(x, [None]), [builtins_slice(None, None if items[0] else 0)])
     advanced = [k for k, item in enumerate(items) if _is_array(item)]
     if not advanced:
         return _basic(x, items)

@@ -21,7 +21,7 @@ from traceprop.tracing.worlds import world_of_value
 
 
 class At:
-    """`tp.at(x)`: index it, then `.set(v)` or `.add(v)`."""
+    """`tp.at(x)`: index it, then `.set(v)`, `.add(v)` or `.get()`."""
 
     def __init__(self, x: Any) -> None:
         self._x = x
@@ -41,6 +41,15 @@ class Update:
         """The value with `v` in these cells, broadcast to them; all else as it was."""
         return _updated(self._x, self._index, lambda _: v)
 
+    def get(self) -> Any:
+        """The cells themselves: `x[index]`, also where `x` is a plain array and the index is traced, which Python hands to
+        NumPy alone."""
+        items = self._index if isinstance(self._index, tuple) else (self._index,)
+        like = next((item for item in items if isinstance(item, Lazy)), None)
+        if isinstance(self._x, Lazy) or like is None or world_of_value(self._x) in ("jax", "torch"):
+            return self._x[self._index]
+        return front.constant_like(np.asarray(self._x), like)[self._index]
+
     def add(self, v: Any) -> Any:
         """The value with `v` added to these cells."""
         return _updated(self._x, self._index, lambda old: old + v)
@@ -49,8 +58,9 @@ class Update:
 def at(x: Any) -> At:
     """`tp.at(x)[index].set(v)` is `x` with `v` at `index`: instead of `x[index] = v` in a traced function.
 
-    The index: numbers, slices of step 1, `...`, one boolean mask over the first axes, or one array of positions of the first
-    axis (where a position is named twice, the last `v` stays). Cells outside the index keep their own lineage alone, and
+    The index: whatever NumPy takes, where it is plain; one boolean mask over the first axes, or one array of positions of the
+    first axis, where it is traced (where a position is named twice, the last `v` stays). `tp.at(table)[index].get()` looks up
+    in a plain array by a traced index, as `table[index]` cannot. Cells outside the index keep their own lineage alone, and
     cells inside have that of `v`; under a mask that the data decides a cell has both, as with `np.where`. Plain arrays are
     copied. JAX arrays go to their own `.at`.
 
@@ -82,9 +92,16 @@ def _updated(x: Any, index: Any, new: Callable[[Any], Any]) -> Any:
         result[index] = value
         return result
     if len(items) == 1 and _is_mask(items[0]):
-        return _masked(x, items[0], new)
+        plain = not isinstance(items[0], Lazy) and np.ndim(new(x)) <= max(x.ndim - np.ndim(items[0]), 0)
+        return _at_plain(x, (np.asarray(items[0]),), new) if plain else _masked(x, items[0], new)
     if len(items) == 1 and _is_positions(items[0]):
         return _at_positions(x, items[0], new)
+    if not any(isinstance(item, Lazy) for item in items) and not all(
+        _is_basic(item) or item is Ellipsis for item in items
+    ):
+        return _at_plain(x, tuple(items), new)
+    if len(items) > 1 and _is_mask(items[0]) and np.ndim(items[0]) == 1 and all(_is_basic(item) for item in items[1:]):
+        return _masked_rows(x, items[0], tuple(items[1:]), new)
     items = _written_out(items, x.ndim)
     ranges = [_range(x, axis, item) for axis, item in enumerate(items)]
     old = x[tuple(items)]
@@ -94,6 +111,37 @@ def _updated(x: Any, index: Any, new: Callable[[Any], Any]) -> Any:
     value = emit(broadcast, [value.astype(x.dtype)], {"shape": old.type.dims})
     numbers = tuple(axis for axis, item in enumerate(items) if not isinstance(item, builtins_slice))
     return _pasted(x, ranges, np.expand_dims(value, numbers) if numbers else value, 0)
+
+
+def _at_plain(x: Any, index: tuple[Any, ...], new: Callable[[Any], Any]) -> Any:
+    """Any index that is known: of the cells of x and the new ones behind them, those that NumPy's own write would leave.
+
+    The trace becomes one for this shape.
+    """
+    shape = tuple(number(x, k, "tp.at(x)[…]") for k in range(x.ndim))
+    size = int(np.prod(shape))
+    order = np.arange(size).reshape(shape)
+    chosen = order[index]
+    value = new(np.take(np.ravel(x), chosen))
+    order[index] = size + np.arange(chosen.size).reshape(chosen.shape)
+    if not isinstance(value, Lazy):
+        value = front.constant_like(np.asarray(value, x.dtype), x)
+    value = emit(broadcast, [value.astype(x.dtype)], {"shape": chosen.shape})
+    return np.take(np.concatenate([np.ravel(x), np.ravel(value)]), order)
+
+
+def _masked_rows(x: Any, mask: Any, rest: tuple[Any, ...], new: Callable[[Any], Any]) -> Any:
+    """`x[mask, 1]`: one value for all, or one for each place behind the mask, in the rows where the mask is true."""
+    part = x[(builtins_slice(None), *rest)]
+    value = new(part)
+    if np.ndim(value) >= np.ndim(part) and np.ndim(value):
+        raise TraceError(
+            f"tp.at(x)[mask, …].set(v) at {user_location() or 'an unknown line'} takes one value for all rows; use "
+            "np.where(mask, v, x) with a v of x's shape"
+        )
+    wide = np.reshape(mask, (*np.shape(mask), *(1,) * (np.ndim(part) - 1)))
+    chosen = np.where(wide, value, part).astype(x.dtype)
+    return _updated(x, (builtins_slice(None), *rest), lambda _: chosen)
 
 
 def _written_out(items: list[Any], rank: int) -> list[Any]:

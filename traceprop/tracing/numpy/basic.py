@@ -121,8 +121,10 @@ def _column_stack(arrays: Sequence[Any]) -> Any:
 
 
 def _at_least(rank: int) -> Handler:
-    def handler(array: Any) -> Any:
-        array = lazy(array)
+    def handler(*arrays: Any) -> Any:
+        if len(arrays) != 1:
+            return tuple(map(handler, arrays))
+        array = lazy(arrays[0])
         while rank_of(array) < rank:
             array = _expand_dims(array, 0)
         return array
@@ -308,12 +310,22 @@ def _einsum(subscripts: str, *operands: Any, **options: Any) -> Any:
     subscripts = explicit(subscripts, [rank_of(x) for x in operands])
     left, _, result = subscripts.partition("->")
     if any(term.count(c) > 1 and c not in result for term in left.split(",") for c in term):
-        raise NoRule  # a sum along a diagonal, which no range of an axis says
+        return _einsum_of_diagonals(left.split(","), result, operands, options)
     if options.get("optimize"):
         return _contract(
             "numpy.einsum", subscripts, *operands, native=lambda *given: np.einsum(subscripts, *given, **options)
         )
     return _contract("numpy.einsum", subscripts, *operands)
+
+
+def _einsum_of_diagonals(terms: Sequence[str], result: str, operands: Sequence[Any], options: dict[str, Any]) -> Any:
+    """Sums along diagonals: first the diagonals, each an axis of its own, then the sums."""
+    once = ["".join(dict.fromkeys(term)) for term in terms]
+    taken = [
+        x if term == kept else _einsum(f"{term}->{kept}", x)
+        for term, kept, x in zip(terms, once, operands, strict=True)
+    ]
+    return _einsum(f"{','.join(once)}->{result}", *taken, **options)
 
 
 def _contract(payload: str, spec: str, *operands: Any, native: Handler | None = None) -> Any:
@@ -333,6 +345,7 @@ FUNCTIONS: dict[Any, Handler] = {
     np.empty_like: lambda a, dtype=None, **options: _full_like(a, 0, dtype),
     np.ones_like: lambda a, dtype=None, **options: _full_like(a, 1, dtype),
     np.copy: lambda a, **options: a,
+    np.astype: lambda x, dtype, /, *, copy=True, device=None: x.astype(dtype),
     np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim,
     np.size: lambda a, axis=None: a.size if axis is None else a.shape[axis],
     np.take: take, np.argsort: _argsort, np.sort: _sort, np.flatnonzero: _flatnonzero, np.nonzero: _nonzero,

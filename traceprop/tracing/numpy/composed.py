@@ -223,7 +223,7 @@ def inner(a: Any, b: Any) -> Any:
 
 def vdot(a: Any, b: Any) -> Any:
     if any(np.dtype(_kind(x) if isinstance(x, Lazy) else np.asarray(x).dtype).kind == "c" for x in (a, b)):
-        raise NoRule
+        return np.dot(np.conjugate(np.ravel(a)), np.ravel(b))
     return _product("vdot", "a,a->", np.ravel(a), np.ravel(b))
 
 
@@ -268,6 +268,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.pad: pad,
     np.split: split, np.array_split: array_split,
     np.vsplit: lambda ary, parts: split(ary, parts, 0),
+    np.dsplit: lambda ary, parts: split(ary, parts, 2),
     np.hsplit: lambda ary, parts: split(ary, parts, 1 if np.ndim(ary) > 1 else 0),
     np.delete: delete, np.append: append, np.rot90: rot90, np.dstack: dstack,
     np.flipud: lambda m: np.flip(m, 0), np.fliplr: lambda m: np.flip(m, 1),

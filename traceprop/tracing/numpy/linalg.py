@@ -79,17 +79,19 @@ def _of_triangle(name: str) -> Callable[..., Any]:
 
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     """L[i, j] is made of the rows of the lower triangle up to j, and of row i, up to column j."""
-    if upper:
-        raise NoRule
     size = number(a, np.ndim(a) - 1, "numpy.linalg.cholesky")
-    lower = np.tril(a)
+    half = np.triu(a) if upper else np.tril(a)
     dims = dims_of(a)
     lead = [axis(k) for k in range(len(dims) - 2)]
     i, j = axis(len(dims) - 2), axis(len(dims) - 1)
+    if upper:
+        i, j = j, i
     upto = minimum(j + 1, maximum(0, (i + 1 - j) * size))
-    reads = [GivenRead(0, (*lead, Span(0, upto), Span(0, upto))), GivenRead(0, (*lead, i, Span(0, upto)))]
+    line = (Span(0, upto), i) if upper else (i, Span(0, upto))
+    reads = [GivenRead(0, (*lead, Span(0, upto), Span(0, upto))), GivenRead(0, (*lead, *line))]
     dtype = np.linalg.cholesky(np.eye(1, dtype=dtype_of(a))).dtype
-    return mapped("linalg.cholesky", [lower], reads, dims, dtype, np.linalg.cholesky)
+    native = lambda x: np.linalg.cholesky(x, upper=upper)  # noqa: E731
+    return mapped("linalg.cholesky", [half], reads, dims, dtype, native, **({"upper": True} if upper else {}))
 
 
 def qr(a: Any, mode: str = "reduced") -> Any:
@@ -144,11 +146,15 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     if axis is None:
-        if keepdims:
-            raise NoRule
-        return norm(np.ravel(x), ord, 0)
+        found = norm(np.ravel(x), ord, 0)
+        return np.reshape(found, (1,) * np.ndim(x)) if keepdims else found
     if isinstance(axis, (tuple, list)):
-        raise NoRule
+        rank = np.ndim(x)
+        folded = [int(np.lib.array_utils.normalize_axis_index(k, rank)) for k in axis]
+        kept = [k for k in range(rank) if k not in folded]
+        turned = np.transpose(x, [*folded, *kept])
+        found = norm(np.reshape(turned, (-1, *np.shape(turned)[len(folded) :])), ord, 0)
+        return np.expand_dims(found, tuple(folded)) if keepdims else found
     return norm(x, ord, axis, keepdims)
 
 
@@ -156,10 +162,25 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     return norm(x, ord, (-2, -1), keepdims)
 
 
+def tensorinv(a: Any, ind: int = 2) -> Any:
+    """The inverse of the array as a matrix, its first `ind` axes against the others."""
+    shape = [number(a, k, "numpy.linalg.tensorinv") for k in range(np.ndim(a))]
+    inverse = np.linalg.inv(np.reshape(a, (int(np.prod(shape[:ind])), -1)))
+    return np.reshape(inverse, (*shape[ind:], *shape[:ind]))
+
+
+def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
+    if axes is not None:
+        raise NoRule
+    shape = [number(a, k, "numpy.linalg.tensorsolve") for k in range(np.ndim(b), np.ndim(a))]
+    size = int(np.prod(shape))
+    return np.reshape(np.linalg.solve(np.reshape(a, (size, size)), np.ravel(b)), tuple(shape))
+
+
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
     **{getattr(np.linalg, name): _whole(name) for name in "inv pinv det slogdet svd svdvals matrix_rank cond".split()},
     **{getattr(np.linalg, name): _of_triangle(name) for name in ("eigh", "eigvalsh")},
     np.linalg.solve: solve, np.linalg.lstsq: lstsq, np.linalg.cholesky: cholesky, np.linalg.qr: qr,
-    np.linalg.matrix_power: matrix_power,
+    np.linalg.matrix_power: matrix_power, np.linalg.tensorinv: tensorinv, np.linalg.tensorsolve: tensorsolve,
     np.linalg.norm: norm, np.linalg.vector_norm: vector_norm, np.linalg.matrix_norm: matrix_norm,
 }  # fmt: skip

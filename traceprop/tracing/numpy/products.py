@@ -148,7 +148,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.linalg.multi_dot: multi_dot, np.linalg.outer: lambda a, b, /: np.outer(a, b),
     np.linalg.cross: lambda a, b, /, *, axis=-1: cross(a, b, axis=axis), np.cross: cross, np.kron: kron,
     np.linalg.matmul: lambda a, b, /: np.matmul(a, b),
-    np.linalg.vecdot: lambda a, b, /, *, axis=-1: np.vecdot(a, b, axis=axis),
+    np.linalg.vecdot: lambda a, b, /, *, axis=-1: np.vecdot(np.moveaxis(a, axis, -1), np.moveaxis(b, axis, -1)),
     np.linalg.tensordot: lambda a, b, /, *, axes=2: np.tensordot(a, b, axes=axes),
     np.convolve: convolve, np.correlate: correlate, np.polyval: polyval, np.broadcast_arrays: broadcast_together,
 }  # fmt: skip

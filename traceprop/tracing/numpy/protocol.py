@@ -14,8 +14,11 @@ from traceprop.ir.location import user_location
 from traceprop.tracing.lazy import Lazy
 from traceprop.tracing.numpy import (
     basic,
+    bits_and_days,
     composed,
+    creation,
     linalg,
+    polynomials,
     products,
     reductions,
     sets,
@@ -78,6 +81,11 @@ def ufunc(func: np.ufunc, method: str, inputs: Sequence[Any], options: dict[str,
         return _written(func, inputs, dict(options), out[0])
     if out is not None:
         in_place_refused(func.__name__)
+    if func.types == ["O->O"] or "(vectorized)" in func.__name__:
+        raise TraceError(
+            f"a ufunc of Python's objects (np.frompyfunc) at {user_location() or 'an unknown line'} has no dtype that a program "
+            "knows; write it with NumPy's functions, or teach it: tp.register_rule(function, '(i) <- %x[i]')"
+        )
     if method == "at":
         in_place_refused(f"{func.__name__}.at")
     try:
@@ -154,7 +162,21 @@ def _first_that_covers(handlers: Sequence[Handler]) -> Handler:
 
 _FAMILIES = [
     module.FUNCTIONS
-    for module in (basic, reductions, composed, shapes, stats, sets, linalg, products, transforms, text)
+    for module in (
+        creation,
+        bits_and_days,
+        polynomials,
+        basic,
+        reductions,
+        composed,
+        shapes,
+        stats,
+        sets,
+        linalg,
+        products,
+        transforms,
+        text,
+    )
 ]
 _FUNCTIONS: dict[Any, Handler] = {
     func: _first_that_covers([family[func] for family in _FAMILIES if func in family])

@@ -25,7 +25,9 @@ def reduction(func: Handler, payload: str, a: Any, axis: Any = None, **options: 
     where = options.pop("where", None)
     if where is not None:
         return where_reduced(func, payload, a, axes, where, **options)
-    if isinstance(options.get("initial"), Lazy):
+    if isinstance(options.get("mean"), Lazy):
+        return _around(func, a, axes, **options)
+    if any(isinstance(value, Lazy) for value in options.values()):
         raise NoRule
     given = {k: v for k, v in options.items() if v is not None and v is not False}
     sample = np.ones((1,) * max(rank, 1), empty_sample(a).dtype)
@@ -34,6 +36,17 @@ def reduction(func: Handler, payload: str, a: Any, axis: Any = None, **options: 
     )
     attrs = {"axes": axes, **{name: attr_of(value) for name, value in given.items()}}
     return emit(reduce, [lazy(a)], attrs, payload, dtype)
+
+
+def _around(func: Handler, a: Any, axes: tuple[int, ...], mean: Any, **options: Any) -> Any:
+    """`np.var(x, mean=m)` and `np.std`: squares of the distances from a mean that is known already."""
+    keep, free = bool(options.get("keepdims")), options.get("ddof") or options.get("correction") or 0
+    count = 1
+    for k in axes:
+        count *= number(a, k, "numpy.var")
+    distance = np.subtract(a, mean)
+    found = np.true_divide(np.sum(np.multiply(distance, distance), axis=axes, keepdims=keep), max(count - free, 0))
+    return np.sqrt(found) if func is np.std else found
 
 
 def where_reduced(

@@ -14,7 +14,7 @@ from traceprop.ir.opset import reduce
 from traceprop.ir.types import dtype_name
 from traceprop.tracing.lazy import Lazy, emit, fresh_symbol
 from traceprop.tracing.numpy.calls import NoRule, constant_like
-from traceprop.tracing.numpy.mapped import dims_of, dtype_of, mapped, own, sample, together, whole
+from traceprop.tracing.numpy.mapped import dims_of, dtype_of, mapped, number, own, sample, together, whole
 
 
 def _everything(
@@ -101,12 +101,24 @@ def _set_operation(name: str) -> Callable[..., Any]:
 
     def handler(ar1: Any, ar2: Any, assume_unique: bool = False, return_indices: bool = False) -> Any:
         if return_indices:
-            raise NoRule
+            return _with_positions(ar1, ar2, assume_unique)
         dtype = function(sample(ar1, (1,)), sample(ar2, (1,))).dtype
         native = lambda x, y: function(x, y, assume_unique)  # noqa: E731
         return _everything(name, [ar1, ar2], (fresh_symbol("K"),), dtype, native)
 
     return handler
+
+
+def _with_positions(ar1: Any, ar2: Any, assume_unique: bool) -> tuple[Any, ...]:
+    """What two arrays share, and where it stands in both."""
+    size = fresh_symbol("K")
+    dtypes = (np.intersect1d(sample(ar1, (1,)), sample(ar2, (1,))).dtype, np.intp, np.intp)
+
+    def one(k: int) -> Any:
+        native = lambda x, y: np.intersect1d(x, y, assume_unique, return_indices=True)[k]  # noqa: E731
+        return _everything("intersect1d", [ar1, ar2], (size,), dtypes[k], native, result=k)
+
+    return tuple(map(one, (0, 1, 2)))
 
 
 def union1d(ar1: Any, ar2: Any) -> Any:
@@ -148,8 +160,7 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
 def histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
     """Counts read every cell; the edges too, unless they are given."""
     if isinstance(bins, str):
-        raise NoRule
-
+        return _by_a_rule(a, bins, range, density, weights)
     fixed = isinstance(bins, Lazy) or np.ndim(bins) == 1 or range is not None
     if isinstance(bins, Lazy):
         edges: Any = bins
@@ -172,28 +183,76 @@ def histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, we
     return _everything("histogram", [a, *more, *lazy_bins], (count,), dtype, native, result=0), edges
 
 
+def _by_a_rule(a: Any, rule: str, range: Any, density: Any, weights: Any) -> Any:
+    """As many bins as the data says."""
+    if weights is not None:
+        raise TypeError("Automated estimation of the number of bins is not supported for weighted data")
+    count = lambda x: np.histogram(x, rule, range, density)[0]  # noqa: E731
+    edges = lambda x: np.histogram_bin_edges(x, rule, range)  # noqa: E731
+    dtype = np.float64 if density else np.intp
+    return (
+        _everything("histogram", [a], (fresh_symbol("K"),), dtype, count, result=0),
+        _everything("histogram", [a], (fresh_symbol("K"),), np.float64, edges, result=1),
+    )
+
+
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
-    if isinstance(bins, (str, Lazy)) or weights is not None or range is not None or np.ndim(bins):
+    if isinstance(bins, Lazy) or weights is not None:
         raise NoRule
+    if isinstance(bins, str):
+        return _by_a_rule(a, bins, range, None, None)[1]
+    if range is not None or np.ndim(bins):
+        return constant_like(np.histogram_bin_edges(np.zeros(0), bins, range), a)
     dtype = np.histogram_bin_edges(sample(a, (1,)), bins).dtype
     return _everything("histogram_bin_edges", [a], (int(bins) + 1,), dtype, lambda x: np.histogram_bin_edges(x, bins))
 
 
 def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
-    if not isinstance(bins, (int, np.integer)) or range is not None or weights is not None:
-        raise NoRule
-
-    def counted(a: Any, b: Any) -> Any:
-        return np.histogram2d(a, b, bins, density=density)[0]
-
-    def edges_of(a: Any) -> Any:
-        return np.histogram2d(a, a, bins)[1]
-
-    counts = _everything("histogram2d", [x, y], (int(bins), int(bins)), np.float64, counted, result=0)
-    edges = [
-        _everything("histogram2d", [z], (int(bins) + 1,), np.float64, edges_of, result=k) for k, z in ((1, x), (2, y))
-    ]
+    each = (
+        [bins, bins]
+        if not np.ndim(bins[0] if isinstance(bins, (list, tuple)) else bins) and np.ndim(bins) == 0
+        else bins
+    )
+    if len(each) not in (1, 2):
+        each = [bins, bins]
+    counts, edges = _counted_in_boxes("histogram2d", [x, y], list(each), range, density, weights)
     return (counts, *edges)
+
+
+def histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
+    """Counts in boxes: of columns, or of the arrays that are given for them."""
+    columns = (
+        list(sample)
+        if isinstance(sample, (list, tuple))
+        else [sample[:, k] for k in np.arange(number(sample, 1, "numpy.histogramdd")).tolist()]
+    )
+    each = list(bins) if np.ndim(bins) or isinstance(bins, (list, tuple)) else [bins] * len(columns)
+    return _counted_in_boxes("histogramdd", columns, each, range, density, weights)
+
+
+def _counted_in_boxes(
+    name: str, columns: Sequence[Any], bins: Sequence[Any], range: Any, density: Any, weights: Any
+) -> tuple[Any, tuple[Any, ...]]:
+    """Any row can fall into any box; edges that are given hang on no data, others on their own column."""
+    if any(isinstance(each, (Lazy, str)) for each in bins) or len(bins) != len(columns):
+        raise NoRule
+    spans = [None] * len(columns) if range is None else list(range)
+    edges: list[Any] = []
+    for k, (column, each, span) in enumerate(zip(columns, bins, spans, strict=True)):
+        if np.ndim(each) or span is not None:
+            found = np.histogramdd([np.zeros(1)], [each], None if span is None else [span])[1][0]
+            edges.append(constant_like(found, column))
+            continue
+        native = lambda x, each=each: np.histogramdd([x], [each])[1][0]  # noqa: E731
+        edges.append(_everything(name, [column], (int(each) + 1,), np.float64, native, result=k + 1))
+    more = [] if weights is None else [weights]
+
+    def counted(*given: Any) -> Any:
+        weighed = given[len(columns)] if more else None
+        return np.histogramdd(list(given[: len(columns)]), list(bins), range, density, weighed)[0]
+
+    size = tuple(edge.type.dims[0] - 1 for edge in edges)
+    return _everything(name, [*columns, *more], size, np.float64, counted, result=0), tuple(edges)
 
 
 def lexsort(keys: Any, axis: int = -1) -> Any:
@@ -236,5 +295,6 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     **{getattr(np, name): _set_operation(name) for name in ("intersect1d", "setdiff1d", "setxor1d")},
     np.searchsorted: searchsorted, np.digitize: digitize, np.interp: interp,
     np.bincount: bincount, np.histogram: histogram, np.histogram_bin_edges: histogram_bin_edges, np.histogram2d: histogram2d,
+    np.histogramdd: histogramdd, np.sort_complex: lambda a: np.sort(a).astype(complex),
     np.lexsort: lexsort, np.partition: _partitioned("partition"), np.argpartition: _partitioned("argpartition"),
 }  # fmt: skip

@@ -76,6 +76,8 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     if axis is None:
         arr, axis = np.ravel(arr), 0
     place = axis_of(axis, np.ndim(arr))
+    if isinstance(obj, slice) or (isinstance(obj, (list, tuple, np.ndarray)) and np.ndim(obj) == 1):
+        return _several_inserted(arr, obj, values, place)
     where = _plain(obj)
     if where.ndim or where.dtype.kind not in "iu":
         raise NoRule
@@ -94,6 +96,32 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     return np.concatenate(
         [item_along(arr, place, slice(0, k)), piece, item_along(arr, place, slice(k, None))], axis=place
     )
+
+
+def _several_inserted(arr: Any, where: Any, values: Any, place: int) -> Any:
+    """The new cells under the old ones, and of these the order that NumPy says."""
+    size = number(arr, place, "numpy.insert")
+    count = len(np.insert(np.arange(size), where, 0)) - size
+    order = np.insert(np.arange(size), where, size + np.arange(count))
+    values = values if isinstance(values, Lazy) else np.asarray(values)
+    if np.ndim(values) > np.ndim(arr):
+        raise NoRule
+    shape = (*np.shape(arr)[:place], count, *np.shape(arr)[place + 1 :])
+    wide = np.broadcast_to(values.astype(dtype_of(arr)), shape)
+    return np.take(np.concatenate([arr, wide], axis=place), order, axis=place)
+
+
+def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
+    """The cells from the first that is not zero to the last: which these are, the data decides."""
+    if axis is not None or np.ndim(filt) != 1 or set(trim.lower()) - {"f", "b"}:
+        raise NoRule
+    some = np.not_equal(filt, 0)
+    kept = np.ones_like(some)
+    if "f" in trim.lower():
+        kept = np.logical_and(kept, np.logical_or.accumulate(some))
+    if "b" in trim.lower():
+        kept = np.logical_and(kept, np.flip(np.logical_or.accumulate(np.flip(some))))
+    return filt[kept]
 
 
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
@@ -212,6 +240,8 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 
 def padded(array: Any, pad_width: Any, mode: str = "constant", **options: Any) -> Any:
     """Constants that differ from side to side: one axis, and one side, after the other."""
+    if mode in ("maximum", "minimum", "mean", "median", "linear_ramp") and not isinstance(pad_width, dict):
+        return _padded_by_statistics(array, np.broadcast_to(pad_width, (np.ndim(array), 2)).tolist(), mode, options)
     fill = options.get("constant_values", 0)
     if mode != "constant" or not np.ndim(fill) or isinstance(pad_width, dict):
         return pad(array, pad_width, mode, **options)
@@ -222,6 +252,38 @@ def padded(array: Any, pad_width: Any, mode: str = "constant", **options: Any) -
         rest = [none] * np.ndim(array)
         for width, value in (((before, 0), low), ((0, after), high)):
             array = pad(array, [*rest[:k], width, *rest[k + 1 :]], constant_values=value)
+    return array
+
+
+def _padded_by_statistics(array: Any, widths: list[list[int]], mode: str, options: dict[str, Any]) -> Any:
+    """Of every line its statistic on both sides, or a ramp towards the end value; one axis after the other."""
+    end = options.pop("end_values", 0) if mode == "linear_ramp" else 0
+    if options or np.ndim(end) or dtype_of(array).kind != "f":
+        raise NoRule
+    fold = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": np.median}.get(mode)
+    for k, (before, after) in enumerate(widths):
+        shape = np.shape(array)
+        if fold is not None:
+            line = fold(array, axis=k, keepdims=True)
+            sides = [np.broadcast_to(line, (*shape[:k], width, *shape[k + 1 :])) for width in (before, after)]
+        else:
+            edges = [item_along(array, k, slice(0, 1)), item_along(array, k, slice(-1, None))]
+            ramps = [
+                np.linspace(
+                    end,
+                    np.reshape(edge, (*shape[:k], *shape[k + 1 :])),
+                    width,
+                    endpoint=False,
+                    axis=k,
+                    dtype=dtype_of(array),
+                )
+                if width
+                else edge
+                for edge, width in zip(edges, (before, after), strict=True)
+            ]
+            sides = [ramps[0], np.flip(ramps[1], k)]
+        parts = [side for side, width in ((sides[0], before), (array, 1), (sides[1], after)) if width]
+        array = np.concatenate(parts, axis=k) if len(parts) > 1 else array
     return array
 
 
@@ -267,7 +329,7 @@ def isreal_like(name: str) -> Callable[..., Any]:
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.roll: roll, np.repeat: repeat, np.resize: resize, np.insert: insert, np.delete: delete, np.block: block,
     np.unstack: unstack, np.atleast_3d: atleast_3d, np.rollaxis: rollaxis, np.meshgrid: meshgrid, np.take: take,
-    np.choose: choose,
+    np.choose: choose, np.trim_zeros: trim_zeros,
     np.ravel_multi_index: ravel_multi_index, np.unravel_index: unravel_index, np.vander: vander, np.pad: padded,
     np.lib.stride_tricks.sliding_window_view: windows, np.array_equiv: array_equiv, np.array_equal: array_equal,
     **{getattr(np, name): isreal_like(name) for name in "fix isposinf isneginf iscomplex isreal".split()},

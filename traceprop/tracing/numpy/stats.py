@@ -24,7 +24,9 @@ def several_quantiles(name: str) -> Callable[..., Any]:
     function = getattr(np, name)
 
     def handler(a: Any, q: Any, axis: Any = None, *args: Any, **options: Any) -> Any:
-        if isinstance(q, Lazy) or args:
+        if isinstance(q, Lazy) and not args:
+            return _quantiles_at_once(function, name, a, q, axis, options)
+        if args:
             raise NoRule
         levels = np.asarray(q)
         if not levels.ndim:
@@ -42,7 +44,7 @@ def several_quantiles(name: str) -> Callable[..., Any]:
 
 
 def _quantiles_at_once(
-    function: Callable[..., Any], name: str, a: Any, levels: np.ndarray, axis: Any, options: dict[str, Any]
+    function: Callable[..., Any], name: str, a: Any, levels: Any, axis: Any, options: dict[str, Any]
 ) -> Any:
     if set(options) - {"method", "keepdims"}:
         raise NoRule
@@ -50,12 +52,18 @@ def _quantiles_at_once(
     listed = range(rank) if axis is None else axis if isinstance(axis, (tuple, list)) else [axis]
     folded = {axis_of(k, rank) for k in listed}
     keep = bool(options.get("keepdims"))
-    result: list[Any] = list(levels.shape)
+    lazy = isinstance(levels, Lazy)
+    result: list[Any] = list(dims_of(levels))
     places: list[AxisRead] = []
     for k, dim in enumerate(dims):
         places.append(Full() if k in folded else _own(len(result)))
         if keep or k not in folded:
             result.append(1 if k in folded else dim)
+    if lazy:
+        dtype = np.result_type(dtype_of(a), np.float64) if dtype_of(a).kind in "iub" else dtype_of(a)
+        native = lambda x, q: function(x, q, axis, **options)  # noqa: E731
+        reads = [GivenRead(0, tuple(places)), GivenRead(1, tuple(map(_own, range(np.ndim(levels)))))]
+        return mapped(name, [a, levels], reads, result, np.result_type(dtype, dtype_of(levels)), native)
     native = lambda x: function(x, levels, axis, **options)  # noqa: E731
     return mapped(name, [a], [GivenRead(0, tuple(places))], result, np.float64, native)
 
@@ -65,9 +73,9 @@ def average(
 ) -> Any:
     """A mean; with weights, as NumPy has it: sum(a * w) / sum(w)."""
     options = {} if keepdims is np._NoValue else {"keepdims": keepdims}
-    if returned:
-        raise NoRule
     if weights is None:
+        if returned:
+            raise NoRule
         return np.mean(a, axis, **options)
     a = a if isinstance(a, Lazy) else np.asarray(a)
     weights = weights if isinstance(weights, Lazy) else np.asarray(weights)
@@ -80,7 +88,8 @@ def average(
     kinds = [dtype_of(a), dtype_of(weights)]
     dtype = np.result_type(*kinds, np.float64) if kinds[0].kind in "iub" else np.result_type(*kinds)
     scale = np.sum(weights, axis=axis, dtype=dtype, **options)
-    return np.true_divide(np.sum(np.multiply(a.astype(dtype), weights.astype(dtype)), axis=axis, **options), scale)
+    found = np.true_divide(np.sum(np.multiply(a.astype(dtype), weights.astype(dtype)), axis=axis, **options), scale)
+    return (found, np.broadcast_to(scale, np.shape(found))) if returned else found
 
 
 def cov(
@@ -95,7 +104,7 @@ def cov(
     dtype: Any = None,
 ) -> Any:
     """Entry (i, j) is made of variables i and j alone: centred rows, and their products."""
-    if fweights is not None or aweights is not None or np.ndim(m) > 2:
+    if np.ndim(m) > 2:
         raise NoRule
     dtype = np.result_type(dtype_of(m), np.float64, *([] if y is None else [dtype_of(y)])) if dtype is None else dtype
     x = np.atleast_2d(m).astype(dtype) if isinstance(m, Lazy) else np.array(m, ndmin=2, dtype=dtype)
@@ -107,11 +116,30 @@ def cov(
         x = np.concatenate([x, other], axis=0)
     count = number(x, 1, "numpy.cov")
     free = (0 if bias else 1) if ddof is None else ddof
+    if fweights is not None or aweights is not None:
+        return _weighted_cov(x, fweights, aweights, free)
     if count - free <= 0:
         raise NoRule  # NumPy warns, and divides by zero
     x = np.subtract(x, np.mean(x, axis=1)[:, None])
     c = np.multiply(np.dot(x, np.conjugate(np.transpose(x))), np.true_divide(1, count - free))
     return np.squeeze(c)
+
+
+def _weighted_cov(x: Any, fweights: Any, aweights: Any, free: int) -> Any:
+    """Rows centred by their weighted means, and their products with the weights, as NumPy has it."""
+    parts = [w if isinstance(w, Lazy) else np.asarray(w, float) for w in (fweights, aweights) if w is not None]
+    weights = parts[0].astype(float) if len(parts) == 1 else np.multiply(parts[0].astype(float), parts[1])
+    mean, total = average(x, axis=1, weights=weights, returned=True)
+    whole = total[0]
+    if free == 0:
+        fact = whole
+    elif aweights is None:
+        fact = whole - free
+    else:
+        fact = whole - free * np.sum(np.multiply(weights, parts[-1])) / whole
+    x = np.subtract(x, mean[:, None])
+    c = np.dot(x, np.conjugate(np.transpose(np.multiply(x, weights))))
+    return np.squeeze(np.multiply(c, np.true_divide(1, fact)))
 
 
 def corrcoef(
@@ -186,27 +214,68 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         if axis is None
         else [axis_of(k, rank) for k in (axis if isinstance(axis, (tuple, list)) else [axis])]
     )
-    if (
-        edge_order != 1
-        or any(isinstance(h, Lazy) or np.ndim(h) for h in varargs)
-        or len(varargs) not in (0, 1, len(axes))
-    ):
+    if edge_order not in (1, 2) or any(isinstance(h, Lazy) for h in varargs) or len(varargs) not in (0, 1, len(axes)):
         raise NoRule
     steps = list(varargs) * (len(axes) if len(varargs) == 1 else 1) or [1.0] * len(axes)
+    steps = [_step(h) for h in steps]
     if dtype_of(f).kind in "mM":
         raise NoRule
     f = f.astype(np.float64) if dtype_of(f).kind in "iub" else f
     found = []
     for k, h in zip(axes, steps, strict=True):
-        if number(f, k, "numpy.gradient") < 2:
+        if number(f, k, "numpy.gradient") < edge_order + 1:
             raise ValueError(
                 "Shape of array too small to calculate a numerical gradient, at least (edge_order + 1) elements are required."
             )
-        first = (item_along(f, k, slice(1, 2)) - item_along(f, k, slice(0, 1))) / h
-        last = (item_along(f, k, slice(-1, None)) - item_along(f, k, slice(-2, -1))) / h
-        middle = (item_along(f, k, slice(2, None)) - item_along(f, k, slice(None, -2))) / (2.0 * h)
+        first, last = _edges(f, k, h, edge_order)
+        middle = _middle(f, k, h)
         found.append(np.concatenate([first, middle, last], axis=k))
     return found[0] if len(found) == 1 else tuple(found)
+
+
+def _step(h: Any) -> Any:
+    """The distance between places: one number where all are equal, as NumPy has it."""
+    if not np.ndim(h):
+        return h
+    between = np.diff(np.asarray(h).astype(np.float64) if np.asarray(h).dtype.kind in "iu" else np.asarray(h))
+    return between[0] if (between == between[0]).all() else between
+
+
+def _middle(f: Any, k: int, h: Any) -> Any:
+    before, here, after = (item_along(f, k, each) for each in (slice(None, -2), slice(1, -1), slice(2, None)))
+    if not np.ndim(h):
+        return (after - before) / (2.0 * h)
+    left, right = h[:-1], h[1:]
+    shape = [-1 if n == k else 1 for n in range(np.ndim(f))]
+    a, b, c = (
+        each.reshape(shape)
+        for each in (-right / (left * (left + right)), (right - left) / (left * right), left / (right * (left + right)))
+    )
+    return a * before + b * here + c * after
+
+
+def _edges(f: Any, k: int, h: Any, order: int) -> tuple[Any, Any]:
+    """One-sided differences of two cells, or of three."""
+    first, second, last, but_one = (
+        item_along(f, k, each) for each in (slice(0, 1), slice(1, 2), slice(-1, None), slice(-2, -1))
+    )
+    left, right = (h, h) if not np.ndim(h) else (h[0], h[-1])
+    if order == 1:
+        return (second - first) / left, (last - but_one) / right
+    third, but_two = item_along(f, k, slice(2, 3)), item_along(f, k, slice(-3, -2))
+    if not np.ndim(h):
+        return (
+            (-1.5 / h) * first + (2.0 / h) * second + (-0.5 / h) * third,
+            (0.5 / h) * but_two + (-2.0 / h) * but_one + (1.5 / h) * last,
+        )
+    one, two = h[0], h[1]
+    lower = (-(2.0 * one + two) / (one * (one + two)), (one + two) / (one * two), -one / (two * (one + two)))
+    one, two = h[-2], h[-1]
+    upper = (two / (one * (one + two)), -(two + one) / (one * two), (2.0 * two + one) / (two * (one + two)))
+    return (
+        lower[0] * first + lower[1] * second + lower[2] * third,
+        upper[0] * but_two + upper[1] * but_one + upper[2] * last,
+    )
 
 
 def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:

@@ -79,6 +79,18 @@ def _text_function(func: Callable[..., Any]) -> Callable[..., Any]:
     return handler
 
 
+def _parted(func: Callable[..., Any]) -> Callable[..., Any]:
+    """`partition`: three texts of each."""
+
+    def handler(a: Any, sep: Any) -> tuple[Any, ...]:
+        return tuple(
+            _cell_by_cell(lambda cells, by, k=k: func(cells, by)[k], f"{func.__name__}.{k}", (a, sep), {})
+            for k in range(3)
+        )
+
+    return handler
+
+
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
     function: _text_function(function)
     for module in (np.strings, np.char)
@@ -89,3 +101,4 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     ).split()
     if not isinstance(function := getattr(module, name, None), (np.ufunc, type(None)))
 }
+FUNCTIONS |= {function: _parted(function) for function in (np.strings.partition, np.strings.rpartition)}

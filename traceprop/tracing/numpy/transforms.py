@@ -10,7 +10,7 @@ import numpy as np
 from traceprop.ir.expr import maximum, minimum
 from traceprop.ir.given_map import GivenRead
 from traceprop.ir.index_map import AxisRead, Full, Span, axis
-from traceprop.tracing.numpy.calls import NoRule, axis_of
+from traceprop.tracing.numpy.calls import NoRule, axis_of, item_along
 from traceprop.tracing.numpy.mapped import dims_of, dtype_of, mapped, number
 
 
@@ -22,7 +22,9 @@ def _transform(name: str, several: bool) -> Callable[..., Any]:
         given = options.pop("s", n)
         rank = np.ndim(a)
         if given is not None:
-            raise NoRule
+            if several or "irfft" in name or "hfft" in name:
+                raise NoRule
+            return handler(_of_length(a, -1 if axis is None else axis, int(given)), None, axis, norm, **options)
         if several:
             axes = options.pop("axes", axis)
             axes = ((-2, -1) if "2" in name else tuple(range(rank))) if axes is None else tuple(axes)
@@ -44,6 +46,16 @@ def _transform(name: str, several: bool) -> Callable[..., Any]:
 
 
 _own = axis
+
+
+def _of_length(a: Any, axis: int, count: int) -> Any:
+    """Cut at a length along an axis, or with zeros up to it."""
+    place = axis_of(axis, np.ndim(a))
+    size = number(a, place, "numpy.fft")
+    if size >= count:
+        return item_along(a, place, slice(0, count))
+    widths = [(0, count - size) if k == place else (0, 0) for k in range(np.ndim(a))]
+    return np.pad(a, widths)
 
 
 def _shifted(sign: int) -> Callable[..., Any]:
