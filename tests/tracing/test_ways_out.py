@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -51,10 +53,34 @@ class TestAt:
         assert want[0, 0] == 1
         assert X[0, 0] == -5
 
-    @pytest.mark.parametrize("index", [([0, 2], [0, 1]), np.s_[:, ::2], (0, 0, 0)], ids=str)
-    def test_refused(self, index):
+    @pytest.mark.parametrize(
+        "index", [([0, 2], [0, 1]), np.s_[:, ::2], np.s_[:, [2, 0]], np.s_[::-1], np.eye(4, 3) > 0], ids=str
+    )
+    def test_any_plain_index(self, index):
+        check(lambda x: tp.at(x)[index].set(7.0), X)
+        check(lambda x: tp.at(x)[index].add(x.sum()), X)
+
+    def test_too_many_indices_are_refused(self):
         with pytest.raises(TraceError, match=r"test_ways_out\.py:\d+.*np\.where"):
-            tp.trace(lambda x: tp.at(x)[index].set(0.0))(X)
+            tp.trace(lambda x: tp.at(x)[0, 0, 0].set(0.0))(X)
+
+    def test_a_masks_rows_and_a_column(self):
+        check(lambda x: tp.at(x)[x[:, 1] > 0, 0].set(7.0), X, exactly=False)
+
+    def test_a_plain_array_is_looked_up_by_a_traced_index(self):
+        codes = np.array([2, 0, 2, 1])
+        found = tp.trace(lambda codes: tp.at(np.eye(3))[codes].get())(codes)
+        np.testing.assert_array_equal(found, np.eye(3)[codes])
+        assert tp.provenance(found).rows(2, "control")["codes"].tolist() == [2]
+        with pytest.raises(TraceError, match=r"tp\.at\(plain\)\[x\]\.get\(\)"):
+            tp.trace(lambda codes: np.eye(3)[codes])(codes)
+
+    def test_axes_of_known_size_are_iterated_over(self):
+        def spread(x: Any) -> Any:
+            low, high = np.percentile(x, [25, 75], axis=0)
+            return (x - low) / (high - low), sum(column.max() for column in x.T)
+
+        check(spread, X)
 
     def test_out_of_bounds(self):
         with pytest.raises(IndexError, match="index 4 is out of bounds for axis 0 with size 4"):

@@ -92,8 +92,10 @@ def _updated(x: Any, index: Any, new: Callable[[Any], Any]) -> Any:
         result[index] = value
         return result
     if len(items) == 1 and _is_mask(items[0]):
-        plain = not isinstance(items[0], Lazy) and np.ndim(new(x)) <= max(x.ndim - np.ndim(items[0]), 0)
-        return _at_plain(x, (np.asarray(items[0]),), new) if plain else _masked(x, items[0], new)
+        if isinstance(items[0], Lazy):
+            return _masked(x, items[0], new)
+        found = _at_plain(x, (np.asarray(items[0]),), new, otherwise=True)
+        return _masked(x, items[0], new) if found is None else found
     if len(items) == 1 and _is_positions(items[0]):
         return _at_positions(x, items[0], new)
     if not any(isinstance(item, Lazy) for item in items) and not all(
@@ -113,16 +115,23 @@ def _updated(x: Any, index: Any, new: Callable[[Any], Any]) -> Any:
     return _pasted(x, ranges, np.expand_dims(value, numbers) if numbers else value, 0)
 
 
-def _at_plain(x: Any, index: tuple[Any, ...], new: Callable[[Any], Any]) -> Any:
+def _at_plain(x: Any, index: tuple[Any, ...], new: Callable[[Any], Any], otherwise: bool = False) -> Any:
     """Any index that is known: of the cells of x and the new ones behind them, those that NumPy's own write would leave.
 
-    The trace becomes one for this shape.
+    The trace becomes one for this shape. `otherwise`: None for values that do not fit the chosen cells.
     """
     shape = tuple(number(x, k, "tp.at(x)[…]") for k in range(x.ndim))
     size = int(np.prod(shape))
     order = np.arange(size).reshape(shape)
     chosen = order[index]
-    value = new(np.take(np.ravel(x), chosen))
+    try:
+        value = new(np.take(np.ravel(x), chosen))
+        if np.broadcast_shapes(np.shape(value), chosen.shape) != chosen.shape:
+            raise ValueError(f"{np.shape(value)} values for {chosen.shape} cells at {user_location()}")
+    except ValueError:
+        if not otherwise:
+            raise
+        return None
     order[index] = size + np.arange(chosen.size).reshape(chosen.shape)
     if not isinstance(value, Lazy):
         value = front.constant_like(np.asarray(value, x.dtype), x)
