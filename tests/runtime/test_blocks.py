@@ -212,3 +212,14 @@ def test_what_is_between_sweeps_is_let_go_of():
     (segment,) = re.findall(r"def segment_0.*", code, re.DOTALL)
     assert len(re.findall(r"^    del w\d+$", segment, re.MULTILINE)) == 2
     checked(f, np.random.default_rng(0).normal(size=(50_000, 3)))
+
+
+def test_no_room_for_a_chain_names_the_op(monkeypatch):
+    def no_room(*_):
+        raise MemoryError("no room")
+
+    x = np.zeros((30_000, 4))
+    executable = tp.trace(lambda x: x * 2 + 1, backend="numpy").compile(x)
+    monkeypatch.setattr("traceprop.runtime.chains.Chain.run", no_room)
+    with pytest.raises(ExecutionError, match=r"numpy\.add.*test_blocks\.py.*no room"):
+        executable(x)

@@ -26,8 +26,6 @@ _IN_PLACE = frozenset(
     for name in "add subtract multiply divide true_divide square negative absolute maximum minimum sqrt".split()
 )
 """What may write over an operand: each cell is read before it is written, by every one of NumPy's loops for these."""
-
-
 _NARROW = 128
 """A row of fewer cells costs NumPy more to begin with than to compute: against a tiled operand a block is one long row."""
 
@@ -85,31 +83,33 @@ class _Segment:
 
     def sweep(self, level: int, sweep: Sweep) -> None:
         writer, plan = self.writer, self.plan
-        widest = _widest(sweep, plan.rows)
-        rows = f"rows_{level}"
-        writer.add(f"{rows} = {self.runtime('rows_of_block')}({widest})")
         for value in sweep.kept:
             self.names[value] = writer.fresh(writer.letter)
             writer.add(f"{self.names[value]} = {self.empty((plan.rows, *value.type.dims[1:]), value)}", value.op)
         if is_chain(sweep, plan.rows):
-            with writer.under(f"if not {self.chain(sweep)}:  # where NumPy has something to warn of"):
-                self.in_blocks(level, sweep, rows, widest)
-            return None
-        if not sweep.folds:
-            return self.in_blocks(level, sweep, rows, widest)
-        loop = _Loop(self, sweep, rows)
-        loop.write("0", str(plan.rows))
-        for op in sweep.folds:
-            self.names[op.result] = loop.totals[op]
-            self.finished(op)
-        return None
+            with writer.under(f"if not {self.chain(sweep)}:  # where NumPy has something to warn of", sweep.ops[-1]):
+                self.in_blocks(level, sweep)
+        elif not sweep.folds:
+            self.in_blocks(level, sweep)
+        else:
+            loop = _Loop(self, sweep, self.rows_of_block(level, sweep))
+            loop.write("0", str(plan.rows))
+            for op in sweep.folds:
+                self.names[op.result] = loop.totals[op]
+                self.finished(op)
 
-    def in_blocks(self, level: int, sweep: Sweep, rows: str, widest: Dim) -> None:
+    def in_blocks(self, level: int, sweep: Sweep) -> None:
         """A sweep without folds, whose rows may go to two threads."""
+        rows = self.rows_of_block(level, sweep)
         with self.writer.under(f"def sweep_{level}(first, last):"):
             _Loop(self, sweep, rows).write("first", "last")
-        cells = product((self.plan.rows, widest))
+        cells = product((self.plan.rows, _widest(sweep, self.plan.rows)))
         self.writer.add(f"{self.runtime('over_rows')}(sweep_{level}, {self.plan.rows}, {cells})")
+
+    def rows_of_block(self, level: int, sweep: Sweep) -> str:
+        """The name of how many rows a block of the sweep has."""
+        self.writer.add(f"rows_{level} = {self.runtime('rows_of_block')}({_widest(sweep, self.plan.rows)})")
+        return f"rows_{level}"
 
     def chain(self, sweep: Sweep) -> str:
         """The call of the kernel that computes a sweep of arithmetic."""

@@ -116,9 +116,9 @@ class Writer:
             self.add("del " + ", ".join(names))
 
     @contextmanager
-    def under(self, head: str) -> Iterator[None]:
+    def under(self, head: str, op: Op | None = None) -> Iterator[None]:
         """A line, and what stands indented under it."""
-        self.add(head)
+        self.add(head, op)
         self.depth += 1
         yield
         self.depth -= 1
