@@ -27,6 +27,16 @@ def content_fingerprint(array: np.ndarray) -> int:
     return fingerprint(array)
 
 
+_SMALL = 4096
+
+
+def _content(array: np.ndarray) -> int | tuple[bytes, np.dtype, tuple[int, ...]]:
+    """What tells whether an array has changed: a few cells as they are, which is sooner done than a fingerprint, or that."""
+    if array.nbytes > _SMALL or array.dtype.kind == "O":
+        return content_fingerprint(array)
+    return array.tobytes(), array.dtype, array.shape
+
+
 @functools.lru_cache(maxsize=4096)
 def _kind(dtype: str, row: tuple[int, ...] | None) -> ArrayType:
     """The type of arrays with rows of one shape, any number of them; `None`: of a single number."""
@@ -46,7 +56,15 @@ class ArraySource(Source):
         shape = array.shape
         self.n_rows = shape[0] if shape else 1
         self.dtype = dtype_name(array.dtype)
-        self._fingerprint = content_fingerprint(array)
+        self._seen = _content(array)
+
+    @property
+    def _fingerprint(self) -> int:
+        """Of the cells as they were when the source was made."""
+        if isinstance(self._seen, int):
+            return self._seen
+        cells, dtype, shape = self._seen
+        return content_fingerprint(np.frombuffer(cells, dtype).reshape(shape))
 
     @property
     def content_hash(self) -> str:
@@ -74,7 +92,7 @@ class ArraySource(Source):
         return ArrayType(self.dtype, (rows, *shape[1:]) if shape else ())
 
     def check_unchanged(self) -> None:
-        if content_fingerprint(self._array) != self._fingerprint:
+        if _content(self._array) != self._seen:
             raise ChangedSourceError(
                 f"the array {self.id!r} changed between the call and the run; "
                 "pass a copy, or compute the result before writing to the array"
