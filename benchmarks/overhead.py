@@ -42,7 +42,11 @@ def main(quick: bool = False) -> dict[str, Any]:
         except RuntimeError as error:
             failed[group] = str(error)
             print(error, flush=True)
-    found["training"] = training(quick)
+    try:
+        found["training"] = training(quick)
+    except Exception as error:  # what was measured before is worth keeping
+        found["training"], failed["training"] = {}, repr(error)
+        print(f"training loops failed: {error!r}", flush=True)
     tables = [
         whole_calls(found["arrays"]["calls"], found["arrays_by_xla"]),
         beside_published(found["arrays"]["calls"], found["published"], found["steady"]),
