@@ -300,6 +300,19 @@ def test_a_view_taken_before_a_write_shows_what_was_written():
     assert rows == [[], [0], [1]]
 
 
+def test_a_call_without_a_rule_names_itself_and_the_line_and_says_that_it_is_not_exact():
+    weight = torch.ones(2, 3, 3, dtype=torch.float64)
+
+    def f(x):
+        return F.bilinear(x, x, weight)
+
+    with pytest.warns(UserWarning, match=r"aten._trilinear at test_torch.py:\d+ has no lineage rule"):
+        found = tp.trace(f)(T(X))
+    view = tp.provenance(found)
+    assert not view.exact
+    assert view.rows(0, "any")["x"].tolist() == list(range(len(X)))
+
+
 def test_from_torch():
     x = tp.from_torch(torch.ones(3, 2, requires_grad=True), source_id="ones")
 
