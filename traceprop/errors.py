@@ -56,6 +56,14 @@ class ExecutionError(TracepropError, RuntimeError):
     """An op failed while the program ran; names the op and the user's line."""
 
 
+class OutOfMemoryError(ExecutionError, MemoryError):
+    """An op asked for more memory than there is; names the op and the user's line. Nothing of the run is kept."""
+
+
+class ForkError(ExecutionError):
+    """A forked process needs a library whose threads stayed behind in its parent; names the way out."""
+
+
 class ChangedSourceError(ExecutionError):
     """A source changed between the call and the run."""
 

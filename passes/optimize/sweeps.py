@@ -115,17 +115,22 @@ class _Planner:
             value = wanted.pop()
             if not self._is_rowed(value) or value.op is None or value.op in needed:
                 continue
-            if self.level[value] < level and (value in self.kept or self._steps(value) > _AGAIN):
+            if self.level[value] < level and (value in self.kept or self._takes_long(value)):
                 self.kept.setdefault(value)
                 continue
             needed.add(value.op)
             wanted += value.op.operands
         return needed
 
-    def _steps(self, value: Value) -> int:
-        """How many steps it takes to compute a value again, from parameters and what is kept."""
-        if not self._is_rowed(value) or value in self.kept or value.op is None:
-            return 0
-        if value.op.payload not in _CHEAP:
-            return _AGAIN + 1
-        return 1 + sum(map(self._steps, value.op.operands))
+    def _takes_long(self, value: Value) -> bool:
+        """Whether computing a value again takes more than `_AGAIN` steps from parameters and what is kept.
+
+        A step counts as often as it is used, and counting ends there: in long chains all ways together are beyond number.
+        """
+        steps, wanted = 0, [value]
+        while wanted and steps <= _AGAIN:
+            value = wanted.pop()
+            if self._is_rowed(value) and value not in self.kept and value.op is not None:
+                steps += 1 if value.op.payload in _CHEAP else _AGAIN + 1
+                wanted += value.op.operands
+        return steps > _AGAIN

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from traceprop.errors import MissingExtraError
+from traceprop.ir.forks import lost
 from traceprop.runtime import blocks
 
 BACKENDS = ("auto", "numpy", "jax", "torch")
@@ -45,8 +46,8 @@ def checked(backend: str) -> str:
 
 
 def jax_is_there() -> bool:
-    """Whether the user has imported JAX, which is never imported for them unless they ask."""
-    return getattr(sys.modules.get("jax"), "jit", None) is not None
+    """Whether the user has imported JAX, which is never imported for them unless they ask, and its threads are here."""
+    return getattr(sys.modules.get("jax"), "jit", None) is not None and not lost("jax")
 
 
 def choice(backend: str) -> Choice:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.ir import Value
+from traceprop.ir.forks import renewed_in_child
 from traceprop.passes.encodings import AbstractPositions, Columns, encode
 from traceprop.passes.optimize.compress import column_of
 
@@ -29,7 +30,6 @@ class Captures(dict[Value, Any]):
     def __init__(self, found: Mapping[Value, Any], hints: Mapping[Value, str] | None = None) -> None:
         super().__init__(found)
         self._hints = dict(hints or {})
-        self._lock = threading.Lock()
 
     def positions(self, value: Value) -> AbstractPositions:
         """The encoded positions of a kept value. Raises `KeyError` for one that was not kept."""
@@ -44,10 +44,10 @@ class Captures(dict[Value, Any]):
                 return pairs.column(column[1])
         hint = self._hints.get(value)
         encoded = encode(np.asarray(held), None if hint == "column" else hint)
-        with self._lock:
-            if not isinstance(self[value], AbstractPositions):
-                self[value] = encoded
-            return self[value]  # type: ignore[no-any-return]
+        if isinstance(held := self[value], AbstractPositions):  # another thread was faster
+            return held
+        self[value] = encoded
+        return encoded
 
     def encode_all(self) -> None:
         """Encodes what still is an array."""
@@ -89,6 +89,10 @@ class _Waiting:
         for run in late:
             run.encode_all()
 
+    def unlock(self) -> None:
+        """A lock of its own, in a process that was forked while another thread held this one."""
+        self._lock = threading.Lock()
+
     def _late(self) -> list[Captures]:
         """The oldest runs, as many as must be encoded; those that are gone are forgotten."""
         known = [(run, run.waiting) for ref in self._runs if (run := ref()) is not None]
@@ -105,3 +109,4 @@ class _Waiting:
 
 
 WAITING = _Waiting()
+renewed_in_child(WAITING.unlock)

@@ -10,9 +10,10 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from traceprop.errors import ExecutionError, TracepropError
-from traceprop.ir import Op, Program, Value
+from traceprop.errors import TracepropError
+from traceprop.ir import Op, Program, TableType, Value
 from traceprop.ir.executor import Outcome
+from traceprop.ir.forks import check
 from traceprop.ir.opset import record as record_op
 from traceprop.passes.optimize.asked import asked
 from traceprop.passes.pipeline import FOR_ARRAYS, Pipeline, default_pipeline
@@ -20,6 +21,8 @@ from traceprop.runtime.backends import Choice
 from traceprop.runtime.captures import NOTHING, WAITING, Captures
 from traceprop.runtime.codegen import generate
 from traceprop.runtime.cost import ROWS, Cost, predicted
+from traceprop.runtime.failures import failure
+from traceprop.runtime.owned import owned
 from traceprop.runtime.profiling import Profile, profile
 from traceprop.runtime.worlds import eagerly, engine, entered
 
@@ -68,6 +71,7 @@ class Executable:
         exec(compile(code.source, self._file, "exec"), scope)  # our own text: names come from tables, values by repr
         function = scope[code.source.split("(", 1)[0].removeprefix("def ")]
         self.scope = code.scope
+        self._threads = _threads(self.program, "jax" if self._backend == "jax" else world)
         self._function = entered(function, len(self._kept), world, self._backend)
 
     @property
@@ -96,14 +100,15 @@ class Executable:
     def run(self, values: Sequence[Any]) -> Outcome:
         """Runs the code once. Raises `ExecutionError` that names the op and the user's line where an op fails."""
         captures: list[Any] = [None] * len(self._kept)
+        if self._threads is not None:
+            check(self._threads, f"running {self.traced.name!r}")
         try:
             results, sizes = self._function(captures, *values)
         except TracepropError:
             raise
         except Exception as error:
-            op = self._failed(error)
-            where = f"{op.label} at {op.location or 'an unknown line'}" if op else self.traced.name
-            raise ExecutionError(f"{where} failed: {error}") from error
+            raise failure(error, self._failed(error), self.traced.name) from error
+        results = owned(results, values)
         if not captures:
             return Outcome(results, NOTHING, sizes, self._executed)
         found = {value: held for value, held in zip(self._kept, captures, strict=True) if held is not None}
@@ -129,3 +134,11 @@ class Executable:
 
     def __repr__(self) -> str:
         return f"<executable {self.traced.name}>\n{textwrap.indent(self.code, '  ')}"
+
+
+def _threads(program: Program, world: str) -> str | None:
+    """The library that a program's run needs the threads of."""
+    if world == "jax":
+        return "jax"
+    values = (*program.params, *(op.result for op in program.ops))
+    return "polars" if any(isinstance(value.type, TableType) for value in values) else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from traceprop.ir import Program
 from traceprop.ir.executor import Outcome
+from traceprop.ir.forks import lost, renewed_in_child
 from traceprop.runtime.backends import choice, jax_is_there
 from traceprop.runtime.executable import Executable
 
@@ -49,12 +50,17 @@ class LocalExecutor(WritesFiles):
                 known[key] = Executable(program, *chosen, choice(backend))
             return known[key]
 
+    def unlock(self) -> None:
+        """A lock of its own, in a process that was forked while another thread held this one."""
+        self._lock = threading.Lock()
+
     def run(self, program: Program, inputs: Sequence[Any], options: Mapping[str, Any]) -> Outcome:
         """Runs a program on one concrete input per parameter."""
-        ready, there = program.memo.get("ready"), "jax" in sys.modules
+        ready, there = program.memo.get("ready"), "jax" in sys.modules and not lost("jax")
         if ready is None or ready[0] is not options or ready[1] is not there:
             ready = program.memo["ready"] = (options, there, self.compile(program, options))
         return ready[2].run(inputs)  # type: ignore[no-any-return]
 
 
 LOCAL = LocalExecutor()
+renewed_in_child(LOCAL.unlock)

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from traceprop.ir.forks import warn_of_torch
 from traceprop.tracing.worlds import to_world
 
 Function = Callable[..., tuple[tuple[Any, ...], dict[str, int]]]
@@ -107,6 +108,7 @@ def _eager_torch(function: Function) -> Function:
     import torch
 
     def run(captures: list[Any], *values: Any) -> Any:
+        warn_of_torch()
         with torch.no_grad():
             return function(captures, *(to_world(value, "torch") for value in values))
 

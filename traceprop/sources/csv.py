@@ -11,6 +11,7 @@ import numpy as np
 
 from traceprop.errors import SourceError
 from traceprop.ir import ArrayType, Dim, TableType
+from traceprop.ir.forks import check
 from traceprop.sources.csv_scan import Scan, scan
 from traceprop.sources.files import digest, read_bytes, stem, without_bom
 from traceprop.sources.frame import fields_of
@@ -30,6 +31,7 @@ class _CsvSource(Source):
     def __init__(self, path: str | Path, source_id: str | None = None, key: str | None = None) -> None:
         self.path = str(path)
         self.id = check_id(source_id) if source_id is not None else stem(path)
+        check("polars", f"reading {self.path}")
         content = without_bom(read_bytes(self.path))
         self._digest = digest(content)
         found = scan(self.path, content)

@@ -6,8 +6,12 @@ import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from traceprop.errors import SourceError
+import numpy as np
+
+from traceprop.errors import ChangedSourceError, SourceError
 from traceprop.ir import Dim, Field, TableType
+from traceprop.ir.forks import check
+from traceprop.sources.array import content_fingerprint
 from traceprop.sources.keys import check_key
 from traceprop.sources.source import Source, check_id, next_array_id
 
@@ -121,14 +125,36 @@ def to_polars(table: Any) -> pl.DataFrame:
     return frame
 
 
+def _shared(frame: pl.DataFrame, table: Any) -> list[np.ndarray]:
+    """The numbers that are still in pandas' memory, where a user may write to them; polars' and Arrow's never change."""
+    if type(table).__module__.split(".", 1)[0] != "pandas":
+        return []
+    shared = []
+    for series, (_, column) in zip(frame, table.items(), strict=True):
+        array = column.array
+        cells = next(
+            (found for name in ("_ndarray", "_data") if (found := getattr(array, name, None)) is not None), None
+        )
+        if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf" and series.dtype.is_numeric():
+            apart = series.null_count() == 0 and not np.may_share_memory(series.to_numpy(), cells)
+            if not apart:
+                shared.append(cells)
+    return shared
+
+
 class FrameSource(Source):
-    """Rows of an in-memory table, in its order."""
+    """Rows of an in-memory table, in its order.
+
+    Nothing is copied that need not be: writing to a pandas table between call and run is an error then, as it is for arrays.
+    """
 
     def __init__(
         self, table: Any, source_id: str | None = None, path: str | None = None, key: str | None = None
     ) -> None:
         name = path or (f"the table {source_id!r}" if source_id is not None else "the table")
+        check("polars", f"taking in {name}")
         self._hold(traceable(to_polars(table), name))
+        self._shared = [(cells, content_fingerprint(cells)) for cells in _shared(self._frame, table)]
         self.id = check_id(source_id) if source_id is not None else next_array_id()
         self.path = path
         self.key = check_key(self._frame, key, name, lambda row: f"row {row}")
@@ -146,6 +172,14 @@ class FrameSource(Source):
 
     def value(self) -> pl.DataFrame:
         return self._frame
+
+    def check_unchanged(self) -> None:
+        for cells, fingerprint in self._shared:
+            if content_fingerprint(cells) != fingerprint:
+                raise ChangedSourceError(
+                    f"the table {self.id!r} was written to between the call and the run; pass a copy, or compute the result "
+                    "before writing to the table"
+                )
 
     def type(self, rows: Dim) -> TableType:
         return TableType(self._fields, rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from traceprop.errors import SourceError
+from traceprop.ir.forks import check
 from traceprop.sources.files import digest, read_bytes, stem
 from traceprop.sources.frame import FrameSource
 from traceprop.sources.watched import WatchedFile
@@ -23,6 +24,7 @@ class ParquetSource(FrameSource):
         key: str | None = None,
         columns: Sequence[str] | None = None,
     ) -> None:
+        check("polars", f"reading {path}")
         content = read_bytes(str(path), "Parquet")
         frame = _read(str(path), content, columns)
         super().__init__(frame, source_id if source_id is not None else stem(path), str(path), key)

@@ -14,10 +14,13 @@ from traceprop.errors import SourceError
 from traceprop.ir import Expr, Program, Value
 from traceprop.ir.executor import AbstractExecutor, Outcome
 from traceprop.ir.expr import evaluate
+from traceprop.ir.forks import renewed_in_child
 from traceprop.passes.optimize.dce import DCE
 from traceprop.sources import Source
 from traceprop.sources.array import content_fingerprint
 from traceprop.tracing.lending import ALONE, is_large_and_own
+
+_running: set[Call] = set()
 
 
 class Call:
@@ -63,7 +66,11 @@ class Call:
         with self._lock:
             if self._outcome is None:
                 inputs = self.inputs if self.executor.takes_inputs else self.native_inputs()
-                self._outcome = self.executor.run(self.program, inputs, self.options)
+                _running.add(self)
+                try:
+                    self._outcome = self.executor.run(self.program, inputs, self.options)
+                finally:
+                    _running.discard(self)
             return self._outcome
 
     def result(self, value: Value) -> Any:
@@ -126,6 +133,14 @@ class Call:
         """A call that computes other values of the same program from the same inputs."""
         program = DCE()(self.program.with_ops(self.program.ops, values))
         return Call(program, self.inputs, self.executor, self.options)
+
+
+@renewed_in_child
+def _unlocked() -> None:
+    """What another thread was running when the process was forked has not run in the child."""
+    for call in _running:
+        call._lock = threading.RLock()
+    _running.clear()
 
 
 def _known(dim: Any, sizes: dict[str, int]) -> int | None:

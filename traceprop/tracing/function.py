@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import threading
+import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ from traceprop.errors import TraceError
 from traceprop.ir import Dim, Param, Program, Value, symbol
 from traceprop.ir.executor import AbstractExecutor
 from traceprop.ir.expr import substitute
+from traceprop.ir.forks import renewed_in_child
+from traceprop.ir.location import user_location
 from traceprop.ir.uncollected import uncollected
 from traceprop.passes.optimize.freeze import Freeze, fitted_values
 from traceprop.passes.optimize.write_out import WriteOut
 from traceprop.passes.pipeline import Stage, default_pipeline
 from traceprop.passes.rewrite import AbstractPass
 from traceprop.sources import Source
+from traceprop.tracing.by_reference import name_of
 from traceprop.tracing.call import Call
 from traceprop.tracing.fitted import Fitted
 from traceprop.tracing.granularity import checked, get_granularity
@@ -36,6 +40,7 @@ _UNSET: Any = object()
 # Whether another library's front end is running a traced function, in this thread or task.
 _elsewhere: ContextVar[bool] = ContextVar("traceprop_elsewhere", default=False)
 _MANY_GUARDS = 4
+_functions: weakref.WeakSet[TracedFunction] = weakref.WeakSet()
 
 
 @dataclass(eq=False)
@@ -80,9 +85,14 @@ class TracedFunction:
         self._known_options: dict[tuple[str | None, str], Mapping[str, Any]] = {}
         self._guards: tuple[tuple[Guard, Traced], ...] = ()
         self._active = threading.local()
+        _functions.add(self)
 
     def __repr__(self) -> str:
         return f"<traced function {self.__name__}>"  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> str:
+        """By reference: another process imports the function by its name, and traces it itself."""
+        return name_of(self, self.function)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -101,7 +111,11 @@ class TracedFunction:
     def _inline(self, args: Any, kwargs: Any) -> Any:
         """Inside another trace the function is part of that program."""
         if getattr(self._active, "depth", 0):
-            raise TraceError(f"the traced function {self.function.__name__!r} calls itself; recursion cannot be traced")
+            raise TraceError(
+                f"the traced function {self.__name__!r} calls itself at {user_location() or 'an unknown line'}; "  # type: ignore[attr-defined]
+                "recursion cannot be traced: write it as a loop, whose turns become ops, or let a helper that is not decorated "
+                "call itself"
+            )
         self._active.depth = 1
         try:
             return self.function(*args, **kwargs)
@@ -303,6 +317,13 @@ class TracedFunction:
         outputs = [leaf.value for _, leaf in flatten(result, "", _is_leaf_of_result) if isinstance(leaf, Lazy)]
         program = Program(name, tuple(present), tuple(ops), tuple(dict.fromkeys(outputs)))
         return Traced(program, result, (), smallest)
+
+
+@renewed_in_child
+def _unlocked() -> None:
+    """A thread that was tracing when the process was forked is not in the child."""
+    for function in _functions:
+        function._lock = threading.RLock()
 
 
 def _positional(signature: inspect.Signature) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from traceprop.errors import DimMismatchError, TraceError
 from traceprop.ir import ArrayType, Dim, Expr, Op, OpDef, Param, Program, TableType, Type, Value, symbol
 from traceprop.ir.executor import AbstractExecutor
 from traceprop.ir.expr import symbols_of
+from traceprop.ir.forks import renewed_in_child
 from traceprop.ir.location import user_location
 from traceprop.ir.ops import LineageRule
 from traceprop.ir.opset import constant
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 _fresh_numbers: dict[str, int] = {}
 _NOTHING: Mapping[Param, Any] = {}
 _making_calls = threading.RLock()
+
+
+@renewed_in_child
+def _unlocked() -> None:
+    global _making_calls
+    _making_calls = threading.RLock()
 
 
 def reset_symbols() -> None:
@@ -212,6 +220,18 @@ class Lazy:
 
         assert self.executor is not None
         self.executor.write_parquet(path, (piece for (piece,) in batches([self], None, empties=True)))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise pickle.PicklingError(
+            f"a lazy {self.type} cannot be pickled: it stands for a program and its sources, and a copy of its numbers would "
+            "have no lineage; send the numbers, x.compute(), or save it in a store (tp.stores) and load it there"
+        )
 
     def _refuse(self, what: str, instead: str) -> NoReturn:
         raise TraceError(f"{what} at {user_location() or 'an unknown line'}: {instead}")

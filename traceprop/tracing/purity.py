@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import TraceError
+from traceprop.ir.forks import renewed_in_child
 from traceprop.ir.location import user_location
 from traceprop.tracing.contents import content_key
 from traceprop.tracing.trace import active_trace
@@ -129,6 +130,14 @@ def random_guarded(name: str) -> Iterator[None]:
             _guards -= 1
             if not _guards:
                 np.random = _real_random
+
+
+@renewed_in_child
+def _unguarded() -> None:
+    """The threads that were tracing are not in the child."""
+    global _guards, _lock
+    _guards, _lock = 0, threading.Lock()
+    np.random = _real_random
 
 
 def _state() -> tuple[int, int]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from traceprop.errors import MissingExtraError, SourceError, TraceError
 from traceprop.ir import Expr, TableType
+from traceprop.ir.forks import check
 from traceprop.ir.location import user_location
 from traceprop.ir.opset import concat, elementwise, gather, reduce, slice
 from traceprop.ir.types import dtype_name, numpy_dtype
@@ -288,6 +289,7 @@ class Table(Lazy):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.trace is not None:
             self._refuse("conversion of a traced table to a plain array", "use .to_numpy(), which stays traced")
+        check("polars", "a table as a plain array")
         plain = self.compute().to_numpy()
         return plain if dtype is None else plain.astype(dtype)
 

@@ -179,6 +179,8 @@ def to_world(value: Any, world: str) -> Any:
     """A NumPy array as the world's own kind; anything else as it is."""
     if not isinstance(value, np.ndarray) or world == "numpy":
         return value
+    if not value.dtype.isnative:
+        value = value.astype(value.dtype.newbyteorder("="))
     if world == "jax":
         import jax
 
@@ -186,4 +188,5 @@ def to_world(value: Any, world: str) -> Any:
             return jax.numpy.asarray(value)
     import torch
 
-    return torch.from_numpy(value if value.flags.writeable else value.copy())
+    as_it_is = value.flags.writeable and min(value.strides, default=0) >= 0
+    return torch.from_numpy(value if as_it_is else value.copy())
