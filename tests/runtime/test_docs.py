@@ -1,7 +1,8 @@
-"""docs/runtime.md: its code runs, and the code it shows is what is generated."""
+"""docs/runtime.md: its code runs, and the code and the programs that it shows are those that run."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "runtime.md").read_text(encoding="utf-8")
 
@@ -13,8 +14,11 @@ def test_code_runs(tmp_path, monkeypatch):
     for block in blocks:
         inside, prose = block.split("```", 1)
         code += inside + "\n" * (prose.count("\n") + 1)
-    names = {"__name__": "page"}
+    names: dict[str, Any] = {"__name__": "page"}
     exec(compile(code, "docs/runtime.md", "exec"), names)
-    shown = re.search(r"```text\n(def positive.*?)```", PAGE, re.DOTALL)
-    assert shown is not None
-    assert names["code"] == shown[1]
+    code, *programs = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
+    assert names["code"] == code
+    assert [names["programs"][level].rstrip() for level in ("op", "epoch", None)] == [
+        text.rstrip() for text in programs
+    ]
+    assert names["programs"]["batch"] == names["programs"]["op"]
