@@ -71,7 +71,7 @@ class Executable:
         exec(compile(code.source, self._file, "exec"), scope)  # our own text: names come from tables, values by repr
         function = scope[code.source.split("(", 1)[0].removeprefix("def ")]
         self.scope = code.scope
-        self._threads = _threads(self.program, "jax" if self._backend == "jax" else world)
+        self._threads = _threads(self.program, world)
         self._function = entered(function, len(self._kept), world, self._backend)
 
     @property

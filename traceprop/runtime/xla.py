@@ -8,14 +8,13 @@ imports JAX before a segment is compiled, and the user's own `jax_enable_x64` is
 from __future__ import annotations
 
 import functools
-import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from traceprop.ir.forks import lost
 from traceprop.ir.graph import Op, Program, Value, payload_dtype
 from traceprop.ir.opset import constant, elementwise, reduce
 from traceprop.passes.optimize.fuse import FOLDS
@@ -36,21 +35,11 @@ _BY_NUMPY = frozenset(
 """What NumPy computes eight cells at a time where a processor has AVX-512, in 0.1 to 0.5 of XLA's time."""
 _ALIGNED = 64
 """XLA reads arrays that begin at such an address where they are, and copies others."""
-_forked = False
-
-
-def _in_child() -> None:
-    global _forked
-    _forked = "jax" in sys.modules
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
 
 
 def may_run() -> bool:
-    """Whether XLA may be called in this process: not in one that was forked with JAX in it, for there its threads are missing."""
-    return not _forked
+    """Whether XLA may be called in this process: not in one that was forked while it had threads, for there they are missing."""
+    return not lost("jax")
 
 
 def refusal(body: Program) -> str:
