@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import tracemalloc
 import warnings
 from typing import Any
 
@@ -16,6 +18,8 @@ from tests.lineage.programs import programs
 from tests.passes.optimize.in_parts import plan_of
 from traceprop.errors import ExecutionError, NotKeptError, TraceError, TracepropError
 from traceprop.ir import dump
+from traceprop.runtime.captures import Captures
+from traceprop.runtime.executable import Executable
 from traceprop.runtime.parts import in_memory, slices
 from traceprop.tracing.lazy import is_lazy
 
@@ -220,3 +224,97 @@ def test_in_other_worlds(world):
             kept[level] = len(y.call().outcome().captures)
     check(found)
     assert kept["epoch"] < kept["op"]
+
+
+def test_steps_have_values_and_lineage_on_request():
+    known = X[~np.isnan(X[:, 0])]
+    want = known[known[:, 1] > 0]
+    for level, there in (("op", (True, True)), ("batch", (False, True)), ("epoch", (False, False))):
+        with tp.granularity(level):
+            y = prepared(X)
+            gathers = [step for step in tp.provenance(y).ops() if step.name.startswith("gather")][:2]
+        for step, kept, plain in zip(gathers, there, (known, want), strict=True):
+            if kept:
+                np.testing.assert_array_equal(step.value(), plain)
+                rows = tp.provenance(step.lazy()).rows(3)["x"]
+                np.testing.assert_array_equal(X[rows[0]], plain[3])
+            else:
+                with pytest.raises(NotKeptError, match=rf"granularity='{level}'.*gather.*granularity='op'"):
+                    step.value()
+    np.testing.assert_array_equal(tp.provenance(y).ops()[-1].value(), y)
+
+
+def test_the_level_of_a_call_site_is_part_of_the_compile_key():
+    inner = tp.trace(lambda x: x[x[:, 1] > 0])
+    outer = tp.trace(lambda x: inner(x[~np.isnan(x[:, 0])]))
+    kept = {}
+    for level in LEVELS:
+        with tp.granularity(level):
+            kept[level] = outer.compile(X)
+            assert outer.compile(X) is kept[level]
+            assert len(outer(X).call().outcome().captures) == {"op": 2, "batch": 1, "epoch": 1}[level]
+    assert len({id(each) for each in kept.values()}) == 3
+    explicit = tp.trace(granularity="op")(lambda x: inner(x[~np.isnan(x[:, 0])]))
+    with tp.granularity("epoch"):
+        assert explicit.granularity == "op"
+        assert len(explicit(X).call().outcome().captures) == 2
+
+
+def test_tasks_have_levels_of_their_own():
+    async def seen(level):
+        tp.set_granularity(level)
+        await asyncio.sleep(0)
+        return tp.get_granularity(), len(prepared(X).call().outcome().captures)
+
+    async def both():
+        return await asyncio.gather(seen("epoch"), seen("batch"), seen(None))
+
+    assert asyncio.run(both()) == [("epoch", 1), ("batch", 2), (None, 0)]
+    assert tp.get_granularity() == "op"
+
+
+def test_what_is_not_recorded_is_not_there(monkeypatch):
+    """Off: the code of a program without records, no `Captures` made, nothing allocated for them."""
+    with tp.granularity(None):
+        off = prepared.compile(X)
+    plain = Executable(prepared.ir(X), record=False)
+    assert off.code == plain.code
+    made = []
+    monkeypatch.setattr(Captures, "__init__", lambda self, *given: made.append(given))
+    outcome = off.run([X])
+    assert outcome.captures == {}
+    assert made == []
+    large = np.random.default_rng(0).normal(size=(50_000, 3))
+    held = {}
+    for level in (None, *LEVELS):
+        monkeypatch.undo()
+        with tp.granularity(level):
+            ready = prepared.compile(large)
+        ready.run([large])
+        tracemalloc.start()
+        outcome = ready.run([large])
+        results = sum(result.nbytes for result in outcome.results)
+        held[level] = tracemalloc.get_traced_memory()[0] - results
+        tracemalloc.stop()
+    assert held[None] < 4_000
+    assert held["op"] > held["batch"] > held["epoch"] > 8 * 10_000
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_costs_are_told_before_the_run(level):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20_000, 3))
+    with tp.granularity(level):
+        ready = prepared.compile(x)
+        cost = ready.cost(rows=len(x))
+    assert len(cost.records) == len(ready.kept)
+    captures = ready.run([x]).captures
+    captures.encode_all()
+    truth = sum(each.nbytes for each in captures.values()) / len(x)
+    better = ready.cost(rows=len(x), sizes={"K": len(x), "K1": len(x) // 2})
+    assert truth / 2 <= better.bytes_per_row <= truth * 2
+    assert cost.seconds_per_row > 0
+    assert repr(level) in str(cost)
+    with tp.granularity(None):
+        nothing = prepared.compile(x).cost()
+    assert (nothing.bytes_per_row, nothing.seconds_per_row, nothing.records) == (0, 0, ())

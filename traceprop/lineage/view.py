@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from traceprop.errors import LineageError
+from traceprop.errors import LineageError, NotKeptError
 from traceprop.ir import Location as CodeLocation
 from traceprop.ir import Program, Value
 from traceprop.ir.dump import value_names
@@ -19,10 +19,54 @@ from traceprop.lineage.footprint import Kept, footprint
 from traceprop.lineage.region import Region, rows_of
 from traceprop.lineage.runs import Runs
 from traceprop.lineage.trails import Trail, direct_pairs, distinct
-from traceprop.lineage.walk import AGGREGATE, Regions, State, limit_of, matches, needed, settled, to_inputs, to_results
+from traceprop.lineage.walk import (
+    AGGREGATE,
+    Regions,
+    State,
+    asked_of,
+    limit_of,
+    matches,
+    needed,
+    scope_of,
+    settled,
+    to_inputs,
+    to_results,
+)
+from traceprop.passes.optimize.asked import boundaries
 from traceprop.sources import Location, Source
 from traceprop.tracing.call import Call
 from traceprop.tracing.lazy import Lazy, is_lazy
+
+
+class StepOrigin:
+    """The call that a step is of, and the value that it gives."""
+
+    __slots__ = ("call", "result")
+
+    def __init__(self, call: Call, result: Value) -> None:
+        self.call = call
+        self.result = result
+
+    def __repr__(self) -> str:
+        return f"<step of {self.call.program.name}>"
+
+    def lazy(self, step: Step) -> Any:
+        """See `Step.lazy`."""
+        call, level = self.call, self.call.options.get("granularity")
+        kept = call.program.returns if level in (None, "epoch") else boundaries(call.program)
+        if level != "op" and self.result not in kept:
+            between = {"batch": "values at batch boundaries", "epoch": "results alone"}.get(str(level), "no lineage")
+            raise NotKeptError(
+                f"{call.program.name} ran with granularity={level!r}, which keeps {between}, and {step.output} = {step.name} at "
+                f"{step.location or 'an unknown line'} is on the way to them; call it with granularity='op', or return the value"
+            )
+        if self.result in call.program.returns:
+            return Lazy.of(self.result, call=call)
+        ops = needed(call, [self.result])
+        part = Call(call.program.with_ops(ops, [self.result]), call.inputs, call.executor, call.options)
+        part.memo["asked"] = asked_of(call)  # questions go to the captures of the run that there is
+        part.memo["scope"] = scope_of(call)
+        return Lazy.of(self.result, call=part)
 
 
 class Step(NamedTuple):
@@ -34,6 +78,22 @@ class Step(NamedTuple):
     inputs: tuple[str, ...]
     output: str
     code: CodeLocation | None
+    origin: StepOrigin | None = None
+
+    def lazy(self) -> Any:
+        """The step's result as a lazy value: computed anew when it is asked for, its lineage that of the run that there is.
+
+        At granularity "op" of every step, at "batch" of what stands at a batch boundary, at "epoch" of results alone: else a
+        `NotKeptError` that says so. Bodies of loops and branches have no steps of their own.
+        """
+        if self.origin is None:
+            raise LineageError(f"{self.name} comes from no call that could be asked")
+        return self.origin.lazy(self)
+
+    def value(self) -> Any:
+        """The step's result as a plain value, recomputed from the sources as far as it needs them; raises as `lazy` does."""
+        found = self.lazy()
+        return found.compute()
 
 
 def provenance(x: Any) -> View:
@@ -378,7 +438,16 @@ def _steps(value: Lazy, found: list[Step], seen: set[tuple[int, Value]]) -> None
                 continue
             seen.add((id(call), op.result))
             inputs = [names[v] for v in op.operands if v.op is None or v.op.definition is not constant]
-            found.append(Step(op.label, str(op.location or ""), tuple(inputs), names[op.result], op.location))
+            found.append(
+                Step(
+                    op.label,
+                    str(op.location or ""),
+                    tuple(inputs),
+                    names[op.result],
+                    op.location,
+                    StepOrigin(call, op.result),
+                )
+            )
 
 
 def _printed_values(program: Program) -> list[Value]:

@@ -89,7 +89,8 @@ def ahead(state: State, read: Read, rank: int) -> State:
 
 def asked_of(call: Call) -> Asked:
     """The program that questions about a call go through: as traced, or with maps composed where its run kept composed ones."""
-    return asked(call.program, call.options.get("granularity"))
+    found: Asked | None = call.memo.get("asked")
+    return asked(call.program, call.options.get("granularity")) if found is None else found
 
 
 def scope_of(call: Call) -> Scope:
@@ -244,7 +245,7 @@ def to_results(call: Call, given: Mapping[int, Regions], targets: Iterable[Value
     deciding = _deciding(call)
     maps = asked_of(call)
     wanted = {maps.now.get(value, value): value for value in targets}
-    on_the_way = _on_the_way(maps.program.ops, wanted, limit)
+    on_the_way = _on_the_way(maps.program.ops, wanted, limit, deciding)
     reached: dict[Value, Regions] = {call.program.params[k]: dict(regions) for k, regions in given.items()}
     for op in maps.program.ops:
         if op.definition.effect or op.result not in on_the_way or not _ran(op, scope):
@@ -262,14 +263,17 @@ def to_results(call: Call, given: Mapping[int, Regions], targets: Iterable[Value
     return {value: reached[now] for now, value in wanted.items() if now in reached}
 
 
-def _on_the_way(ops: Sequence[Op], targets: Iterable[Value], limit: int) -> set[Value]:
-    """The values that some are made of by reads that a question up to `limit` follows; all, where what decided sizes counts."""
-    if limit >= ORDER.rank:
-        return {op.result for op in ops}
+def _on_the_way(ops: Sequence[Op], targets: Iterable[Value], limit: int, deciding: Mapping[str, Op]) -> set[Value]:
+    """The values that some are made of by reads that a question up to `limit` follows, with what decided sizes for `order`."""
     found = set(targets)
     for op in reversed(ops):
-        if op.result in found:
-            found.update(read.operand for read in op.reads if _RANKS[read.kind] <= limit)
+        if op.result not in found:
+            continue
+        found.update(read.operand for read in op.reads if _RANKS[read.kind] <= limit)
+        if limit >= ORDER.rank and deciding:
+            dims = (dim for value in (op.result, *op.operands) for dim in value.type.dims)
+            for name in {name for dim in dims for name in _names(dim)} & deciding.keys():
+                found.update(deciding[name].operands)
     return found
 
 

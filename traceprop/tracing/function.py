@@ -27,7 +27,7 @@ from traceprop.sources import Source
 from traceprop.tracing.by_reference import name_of
 from traceprop.tracing.call import Call
 from traceprop.tracing.fitted import Fitted
-from traceprop.tracing.granularity import checked, get_granularity
+from traceprop.tracing.granularity import Granularity, checked, get_granularity
 from traceprop.tracing.guard import Guard, Surroundings, sources_of
 from traceprop.tracing.inputs import abstract, as_input, is_argument, rows_of, source_id_of, type_of
 from traceprop.tracing.lazy import Lazy, in_trace, parameter_name
@@ -100,6 +100,8 @@ class TracedFunction:
     @property
     def granularity(self) -> str | None:
         """What a call made now would record."""
+        if self._granularity == "default":
+            return Granularity.OP.value
         return self._granularity or get_granularity()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
