@@ -307,14 +307,14 @@ def test_costs_are_told_before_the_run(level):
     with tp.granularity(level):
         ready = prepared.compile(x)
         cost = ready.cost(rows=len(x))
-    assert len(cost.records) == len(ready.kept)
     captures = ready.run([x]).captures
     captures.encode_all()
+    assert len(cost.records) == len(captures)
     truth = sum(each.nbytes for each in captures.values()) / len(x)
     better = ready.cost(rows=len(x), sizes={"K": len(x), "K1": len(x) // 2})
     assert truth / 2 <= better.bytes_per_row <= truth * 2
     assert cost.seconds_per_row > 0
-    assert repr(level) in str(cost)
+    assert level in str(cost)
     with tp.granularity(None):
         nothing = prepared.compile(x).cost()
     assert (nothing.bytes_per_row, nothing.seconds_per_row, nothing.records) == (0, 0, ())

@@ -7,7 +7,7 @@ import linecache
 import textwrap
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from traceprop.errors import TracepropError
@@ -79,11 +79,14 @@ class Executable:
         """The traced values that a run keeps for lineage, by slot."""
         return self._kept
 
-    def cost(self, rows: int = ROWS) -> Cost:
-        """What keeping this program's lineage costs per row, before it runs, for so many rows of input."""
+    def cost(self, rows: int = ROWS, sizes: Mapping[str, int] | None = None) -> Cost:
+        """What keeping this program's lineage costs per row, before it runs, for so many rows of input.
+
+        `sizes`: what size symbols stand for that only the data can tell, `{"K": 500}`; guessed where they are not given.
+        """
         if rows < 1:
             raise ValueError(f"rows is at least 1, not {rows}")
-        return predicted(self.program, self.level, rows)
+        return predicted(self.program, self.level, rows, sizes)
 
     def profile(self, inputs: Callable[[], Sequence[tuple[str, Any]]], granularity: str | None = None) -> Profile:
         """Where the time of a run goes, line by line; `inputs` gives name and value of each parameter. See `f.profile`."""
