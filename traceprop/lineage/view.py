@@ -39,13 +39,19 @@ from traceprop.tracing.lazy import Lazy, is_lazy
 
 
 class StepOrigin:
-    """The call that a step is of, and the value that it gives."""
+    """The call that a step is of, and the value that it gives. Steps are equal by what they say, whichever run they are of."""
 
     __slots__ = ("call", "result")
 
     def __init__(self, call: Call, result: Value) -> None:
         self.call = call
         self.result = result
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StepOrigin)
+
+    def __hash__(self) -> int:
+        return hash(StepOrigin)
 
     def __repr__(self) -> str:
         return f"<step of {self.call.program.name}>"
