@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,27 +95,24 @@ class TableType:
 
     fields: tuple[Field, ...]
     rows: Dim
+    dims: tuple[Dim, ...] = dataclasses.field(init=False, repr=False, compare=False)
+    places: dict[str, tuple[Field, Dim]] = dataclasses.field(init=False, repr=False, compare=False)
+    """Each field by its name, with its first position among the columns."""
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
+        places: dict[str, tuple[Field, Dim]] = {}
+        position: Dim = 0
         for field in self.fields:
-            if field.name in seen:
+            if field.name in places:
                 raise TypeError(f"a table cannot have two columns named {field.name!r}")
-            seen.add(field.name)
-
-    @property
-    def dims(self) -> tuple[Dim, ...]:
-        total: Dim = 0
-        for field in self.fields:
-            total = total + field.columns
-        return (self.rows, total)
+            places[field.name] = (field, position)
+            position = position + (1 if field.width is None else field.width)
+        object.__setattr__(self, "places", places)
+        object.__setattr__(self, "dims", (self.rows, position))
 
     def field(self, name: str) -> Field:
         """The field of that name; `KeyError` if there is none."""
-        for field in self.fields:
-            if field.name == name:
-                return field
-        raise KeyError(name)
+        return self.places[name][0]
 
     def __str__(self) -> str:
         return f"table<{', '.join(map(str, self.fields))}>[{self.rows}]"

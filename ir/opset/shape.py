@@ -151,15 +151,11 @@ def extent(item: tuple[Any, Any, Any], size: Dim) -> Extent:
 
 def column_ranges(table: TableType, names: Sequence[str]) -> list[tuple[Dim, Dim]]:
     """For each named column (or family): its first position among the table's columns, and how many it takes."""
-    starts: dict[str, tuple[Dim, Dim]] = {}
-    position: Dim = 0
-    for field in table.fields:
-        starts[field.name] = (position, field.columns)
-        position = position + field.columns
-    missing = [name for name in names if name not in starts]
+    places = table.places
+    missing = [name for name in names if name not in places]
     if missing:
-        raise TypeRuleError(f"there is no column {missing[0]!r}; the table has {', '.join(starts)}")
-    return [starts[name] for name in names]
+        raise TypeRuleError(f"there is no column {missing[0]!r}; the table has {', '.join(places)}")
+    return [(start, field.columns) for field, start in map(places.__getitem__, names)]
 
 
 def _column_dtype(table: TableType, name: str) -> str:

@@ -307,9 +307,9 @@ class Table(Lazy):
         return listed
 
     def _known(self, names: Sequence[builtins.str], table: builtins.str = "the table") -> None:
-        have = self._field_names()
         for name in names:
-            if name not in have:
+            if name not in self.type.places:
+                have = self._field_names()
                 near = difflib.get_close_matches(builtins.str(name), have, 3)
                 meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
                 raise KeyError(
