@@ -42,9 +42,9 @@ def attribution_engine(
         "dot" and "cosine" with test gradients.
     estimator
         "influence": exact Hessian for linear models, Gauss-Newton for networks; "newton": the same with the curvature of the
-        rows that stay; "trak": Gauss-Newton of projected gradients; "tracin", "dot", "cosine", "last-layer": gradient dot
-        products, without curvature; "replay": the recorded run itself, differentiated; "auto": influence, where it can be
-        had. docs/attribution.md says when to use which.
+        rows that stay; "trak": Gauss-Newton of projected gradients; "ekfac": layer by layer; "tracin", "dot", "cosine",
+        "last-layer": gradient dot products, without curvature; "batch-mean": of one gradient per step; "replay": the recorded
+        run itself, differentiated; "auto": influence, where it can be had. docs/attribution.md says when to use which.
     through
         "features": the features are held fixed. "pipeline": what a removed row does to means, scalers, imputers and
         encodings, and so to all rows' features, counts too; the training data, and test rows that are new to the

@@ -6,6 +6,7 @@ from typing import Any
 
 from traceprop.errors import ModelError
 from traceprop.explain.estimators.base import AbstractEstimator
+from traceprop.explain.estimators.batch_mean import BatchMean
 from traceprop.explain.estimators.linear import LARGEST_HESSIAN, Cosine, Dot, Influence, Newton
 from traceprop.explain.estimators.logged import LoggedCosine, LoggedDot
 from traceprop.explain.estimators.network import (
@@ -31,9 +32,18 @@ def _table(*classes: Any) -> dict[str, Any]:
     return {found.name: found for found in classes}
 
 
-LINEAR = _table(Influence, Newton, Dot, Cosine)
+LINEAR = _table(Influence, Newton, Dot, Cosine, BatchMean)
 NETWORK = _table(
-    GaussNewtonInfluence, GaussNewtonNewton, Trak, EkFac, TracIn, NetworkDot, NetworkCosine, LastLayer, Replay
+    GaussNewtonInfluence,
+    GaussNewtonNewton,
+    Trak,
+    EkFac,
+    TracIn,
+    NetworkDot,
+    NetworkCosine,
+    LastLayer,
+    Replay,
+    BatchMean,
 )
 LOGGED = _table(LoggedDot, LoggedCosine)
 
