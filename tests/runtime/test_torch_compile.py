@@ -41,7 +41,7 @@ def test_compiled():
     torch.testing.assert_close(torch.as_tensor(executable(x)), scale(x))
     torch.testing.assert_close(torch.as_tensor(executable(x[:20])), scale(x[:20]))
     assert "PyTorch, compiled by torch.compile" in executable.explain()
-    assert "PyTorch, eagerly" in tp.trace(scale).compile(x).explain()
+    assert "the function's own PyTorch code" in tp.trace(scale).compile(x).explain()
 
 
 def test_without_a_compiler_it_runs_eagerly(monkeypatch):

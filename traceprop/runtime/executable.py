@@ -22,6 +22,7 @@ from traceprop.runtime.captures import NOTHING, WAITING, Captures
 from traceprop.runtime.codegen import generate
 from traceprop.runtime.cost import ROWS, Cost, predicted
 from traceprop.runtime.failures import failure
+from traceprop.runtime.own_code import ByOwnCode
 from traceprop.runtime.owned import owned
 from traceprop.runtime.profiling import Profile, profile
 from traceprop.runtime.worlds import eagerly, engine, entered
@@ -73,6 +74,8 @@ class Executable:
         self.scope = code.scope
         self._threads = _threads(self.program, world)
         self._function = entered(function, len(self._kept), world, self._backend)
+        own = program.memo.get("own") if passes is None and not self._kept and self._backend != "torch" else None
+        self._own = None if own is None else ByOwnCode(own)
 
     @property
     def kept(self) -> tuple[Value, ...]:
@@ -105,6 +108,10 @@ class Executable:
         captures: list[Any] = [None] * len(self._kept)
         if self._threads is not None:
             check(self._threads, f"running {self.traced.name!r}")
+        if self._own is not None:
+            found_by_it = self._own.run(values, self._function)
+            if found_by_it is not None:
+                return Outcome(owned(found_by_it[0], values), NOTHING, found_by_it[1], self._executed)
         try:
             results, sizes = self._function(captures, *values)
         except TracepropError:
@@ -128,9 +135,10 @@ class Executable:
     def explain(self) -> str:
         """What runs this program, and what it keeps, in words."""
         kept = "no lineage is recorded" if not self.records else f"{self._records} index arrays are recorded per run"
+        runs = "the function's own PyTorch code" if self._own is not None else engine(self._world, self._backend)
         said = (
             f"{self.traced.name}: {len(self.traced.ops)} ops as traced, {self._executed} as run, by "
-            f"{engine(self._world, self._backend)} on this machine; {kept}; "
+            f"{runs} on this machine; {kept}; "
             f"passes: {', '.join(step.name for step in self.pipeline.passes)}"
         )
         return "\n".join([said, *(f"segment of {note}" for note in self._notes)])

@@ -7,7 +7,8 @@ import importlib
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ from traceprop.tracing.granularity import Granularity, checked, get_granularity
 from traceprop.tracing.guard import Guard, Surroundings, sources_of
 from traceprop.tracing.inputs import abstract, as_input, is_argument, rows_of, source_id_of, type_of
 from traceprop.tracing.lazy import Lazy, in_trace, parameter_name
+from traceprop.tracing.own_code import OwnCode
 from traceprop.tracing.purity import closure_key, random_guarded
 from traceprop.tracing.structure import flatten, rebuild
 from traceprop.tracing.trace import ROW_SYMBOLS, Retrace, Trace, active_trace, tracing
@@ -307,18 +309,32 @@ class TracedFunction:
 
         present = [param for param in params if param is not None]
         name = getattr(self.function, "__name__", type(self.function).__name__)
-        inside = _elsewhere.set(True)
-        try:
-            ops, result = front.trace(name, call, present, hints) if symbolic else front.trace(name, call, present)
-        finally:
-            _elsewhere.reset(inside)
+        with _inside_another_library():
+            ops, result, *pure = (
+                front.trace(name, call, present, hints) if symbolic else front.trace(name, call, present)
+            )
         marker = Trace(name, {})
         result = rebuild(
             result, lambda leaf: Lazy.of(leaf, trace=marker) if isinstance(leaf, Value) else leaf, _is_leaf_of_result
         )
         outputs = [leaf.value for _, leaf in flatten(result, "", _is_leaf_of_result) if isinstance(leaf, Lazy)]
         program = Program(name, tuple(present), tuple(ops), tuple(dict.fromkeys(outputs)))
+        if pure == [True] and OwnCode.serves(program):
+            given = [param is not None for param in params]
+            program.memo["own"] = OwnCode(
+                self.function, self._signature, bound.arguments, given, outputs, program, _inside_another_library
+            )
         return Traced(program, result, (), smallest)
+
+
+@contextmanager
+def _inside_another_library() -> Iterator[None]:
+    """A traced function that is called here is part of the function that calls it."""
+    token = _elsewhere.set(True)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
 
 
 @renewed_in_child

@@ -48,8 +48,8 @@ SMALLEST = 2
 
 def trace(
     name: str, call: Callable[[list[Any]], Any], params: list[Param], hints: Mapping[str, int]
-) -> tuple[list[Op], Any]:
-    """The ops of `call`, in order, and its result with `Value`s for tensors.
+) -> tuple[list[Op], Any, bool]:
+    """The ops of `call`, in order, its result with `Value`s for tensors, and whether it writes to nothing but its own.
 
     `hints`: what each size symbol of the parameters stands for in the call at hand. Raises `Retrace` where the function
     needs a number, or two equal ones; `TraceError` for what depends on values while the function is traced (`.item()`,
@@ -87,7 +87,12 @@ def trace(
             raise Retrace({letter: hints[letter] for letter in rows}) from error
     graph = Graph({str(size.node._expr): symbol(letter) for letter, size in rows.items()}, hints)
     _settle(shapes, graph)
-    return _convert(module, params, seen[0], lines, graph)
+    return *_convert(module, params, seen[0], lines, graph), not any(map(_writes, module.graph.nodes))
+
+
+def _writes(node: Any) -> bool:
+    """Whether a call writes to what others hold: an argument, or what the function closes over."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 @dataclass(frozen=True)
