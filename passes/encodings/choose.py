@@ -65,8 +65,12 @@ def encode(numbers: Any, hint: str | None = None) -> AbstractPositions:
     packed = _packed_bytes(flat, facts)
     if max(abs(low), abs(high)) >= _WIDEST:
         return Packed.of(facts, flat)
-    if runs <= 2 or (falls and strided < packed):
+    if runs <= 2:
         return Strided.of(facts, flat)
+    if falls and strided < packed:
+        found = Strided.of(facts, flat)
+        if found.nbytes <= packed:  # steps down and up may be as wide as the numbers
+            return found
     if falls or high - low >= _WIDEST:
         return _unordered(facts, flat, hint)
     return _ascending(facts, flat, same, strided)
