@@ -24,7 +24,7 @@ ELSEWHERE = 1e-6
 
 
 def main(quick: bool = False) -> dict[str, Any]:
-    tests, subsets = (5, 6) if quick else (25, 60)
+    tests, subsets = (5, 6) if quick else (10, 30)
     digits = fours_and_nines()
     smooth = replace(digits, optimizer="sgd", rate=0.01, epochs=10, activation="GELU")
     kinked = replace(smooth, activation="ReLU")
