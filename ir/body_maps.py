@@ -134,8 +134,21 @@ class _Back:
 
 def _turn_by_turn(body: Program, turns: Turns, k: int) -> GivenMap | None:
     """The exact map, if what is read one turn further back is soon the same as before."""
+    found = _backwards(body, turns, _paths(body, k))
+    if found is None:
+        return None
+    steps, exact = found
+    placed = _of_series(steps, turns) if k >= turns.carries else _of_carry(steps, turns)
+    return GivenMap(tuple(dict.fromkeys(sorted(_numbered(placed, body), key=_order))), exact)
+
+
+def _backwards(body: Program, turns: Turns, asked: _Paths | None) -> tuple[list[_Back], bool] | None:
+    """What `asked` reads 0, 1, … turns back, up to the number from where on it is the same, and whether that is exact.
+
+    `None` if it does not settle.
+    """
     number: dict[Value, int] = {param: p for p, param in enumerate(body.params)}
-    known: dict[int, _Paths | None] = {}
+    known: dict[int, _Paths | None] = {-1: asked}
 
     def paths(result: int) -> _Paths:
         if result not in known:
@@ -160,16 +173,14 @@ def _turn_by_turn(body: Program, turns: Turns, k: int) -> GivenMap | None:
                     yield from _once_per_axis(composed)
 
     try:
-        steps = [back(paths(k).reads)]
+        steps = [back(paths(-1).reads)]
         while (after := back(further(steps[-1]))) != steps[-1]:
             if len(steps) > _SETTLES:
                 return None
             steps.append(after)
     except NoMapError:
         return None
-    placed = _of_series(steps, turns) if k >= turns.carries else _of_carry(steps, turns)
-    exact = all(found.exact for found in known.values() if found is not None)
-    return GivenMap(tuple(dict.fromkeys(sorted(_numbered(placed, body), key=_order))), exact)
+    return steps, all(found.exact for found in known.values() if found is not None)
 
 
 def _order(read: GivenRead) -> tuple[object, ...]:
@@ -266,6 +277,33 @@ def _all_turns(body: Program, turns: Turns, k: int) -> GivenMap:
 def _of_while(op: Op) -> GivenMap:
     """As the carry of a scan, or what it began with; and whatever the condition reads decides every cell."""
     turns, k = Turns.of(op.attrs), op.attrs.get("result", 0)
+    return _any_number_of_turns(op, turns, k) or _all_of_while(op, turns, k)
+
+
+def _any_number_of_turns(op: Op, turns: Turns, k: int) -> GivenMap | None:
+    """The exact map, if one turn reads what many do: then how many there are, which the data decides, changes nothing.
+
+    As with a branch, what no turn at all reads is read, and what one does.
+    """
+    condition, body = op.regions
+    found, asked = _backwards(body, turns, _paths(body, k)), _paths(condition, 0)
+    if found is None or asked is None or len(found[0]) > 1:
+        return None
+    param = dict(zip(condition.params, body.params, strict=True))
+    moved = tuple(replace(read, operand=param[read.operand]) for read in asked.reads)  # type: ignore[index]
+    decided = _backwards(body, turns, _Paths(moved, asked.exact))
+    if decided is None or len(decided[0]) > 2:
+        return None
+    begun = GivenRead(turns.constants + k, axes(op.result.rank))
+    (turn,) = found[0]
+    reads = _numbered([*turn.constants, *turn.carried], body)
+    asks = _numbered([read for step in decided[0] for read in (*step.constants, *step.carried)], body)
+    reads += [replace(read, kind=weaker(read.kind, Kind.CONTROL)) for read in asks]
+    return GivenMap((begun, *dict.fromkeys(sorted({*reads} - {begun}, key=_order))), found[1] and decided[1])
+
+
+def _all_of_while(op: Op, turns: Turns, k: int) -> GivenMap:
+    """Along axes that every turn keeps as they are."""
     condition, body = map(BodyAxes, op.regions)
     carried = {turns.constants + c: c for c in range(turns.carries)}
     reads = reads_of([body.closed(body.behind(k, a), carried) for a in body.axes_of(k)], body.ranks)

@@ -225,7 +225,7 @@ SEARCH: Cases = {
         nonzero=(lambda m: jnp.nonzero(m, size=3), masks(4), "how many are true before"),
         flatnonzero=(lambda m: jnp.flatnonzero(m, size=3), masks(4), "how many are true before"),
         argwhere=(lambda m: jnp.argwhere(m, size=3), masks(4), "how many are true before"),
-        compress=(lambda a: jnp.compress(jnp.array([True, False, True]), a, axis=0), A),
+        compress=(lambda a: jnp.compress(jnp.array([True, False, True]), a, axis=0, size=2), A),
         extract=(lambda v, m: jnp.extract(m, v, size=3), V, masks(4), "how many are true before"),
         unique=(lambda i: jnp.unique(i, size=4), counts(4), "what the smallest are"),
         unique_values=(lambda i: jnp.unique_values(i, size=4), counts(4), "what the smallest are"),

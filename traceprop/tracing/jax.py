@@ -20,7 +20,7 @@ from traceprop.ir import ArrayType, Location, Op, Param, Program, Value
 from traceprop.ir.location import user_location
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.passes.optimize.same_call import Unlike, key_of
-from traceprop.tracing.jaxpr import control, elementwise, folds, linalg, rows, scatter, shape, windows
+from traceprop.tracing.jaxpr import control, decompositions, elementwise, folds, linalg, rows, scatter, shape, windows
 from traceprop.tracing.jaxpr.graph import MANY_CELLS, Equation, Graph, Handler, Held, Known, traced
 from traceprop.tracing.jaxpr.known import by_numpy
 from traceprop.tracing.structure import flatten, rebuild
@@ -34,6 +34,7 @@ HANDLERS: dict[str, Handler] = {
     **scatter.HANDLERS,
     **windows.HANDLERS,
     **linalg.HANDLERS,
+    **decompositions.HANDLERS,
     **control.HANDLERS,
 }
 _CALLS = {

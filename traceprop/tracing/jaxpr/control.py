@@ -117,12 +117,14 @@ def _while(e: Equation) -> Sequence[Held]:
     carried = params[constants:]
     condition = e.bodies.apart("condition", e["cond_jaxpr"], params, [*params[:before], *carried])
     body = e.bodies.apart("body", e["body_jaxpr"], params, params[before:])
-    e.graph.warn(
-        "jax.lax.while_loop",
-        "runs as often as the data decides: its result is taken to depend on all that its turns can read, and view.exact is "
-        "False",
-    )
-    return e.around(loop, [condition, body], **_shown(constants=constants, carries=len(carried)))
+    found = e.around(loop, [condition, body], **_shown(constants=constants, carries=len(carried)))
+    if not _exact(found):
+        e.graph.warn(
+            "jax.lax.while_loop",
+            "runs as often as the data decides: its result is taken to depend on all that its turns can read, and view.exact is "
+            "False",
+        )
+    return found
 
 
 def _shown(**attrs: Any) -> dict[str, Any]:

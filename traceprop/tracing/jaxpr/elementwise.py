@@ -47,7 +47,7 @@ _CALLS = (
     "neg sign floor ceil round is_finite exp exp2 expm1 log log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh "
     "atanh logistic sqrt rsqrt cbrt abs real imag conj integer_pow pow square add sub mul div rem max min atan2 nextafter "
     "and or xor not shift_left shift_right_logical shift_right_arithmetic eq ne lt le gt ge eq_to le_to lt_to complex erf "
-    "erfc erf_inv lgamma digamma polygamma igamma igammac igamma_grad_a random_gamma_grad bessel_i0e bessel_i1e zeta "
+    "erfc mulhi erf_inv lgamma digamma polygamma igamma igammac igamma_grad_a random_gamma_grad bessel_i0e bessel_i1e zeta "
     "regularized_incomplete_beta population_count clz reduce_precision clamp add_any"
 ).split()
 _PASSED_ON = (

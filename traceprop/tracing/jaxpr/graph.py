@@ -196,11 +196,12 @@ class Equation:
         given = self.inputs if operands is None else operands
         return self.graph.add(definition, given, attrs, payload, dtype, native or self.native, rule, regions)
 
-    def opaque(self, rule: GivenMap | None = None, **attrs: Any) -> list[Held]:
-        """An `opaque` op per result, with an index map for all where there is one."""
+    def opaque(self, rule: GivenMap | Sequence[GivenMap] | None = None, **attrs: Any) -> list[Held]:
+        """An `opaque` op per result, with an index map for all where there is one, or one for each."""
+        rules = rule if isinstance(rule, Sequence) else [rule] * len(self.types)
         return [
-            self.emit(opaque, native=native, dtype=type.dtype, rule=rule, shape=type.dims, **attrs, **which)
-            for type, (native, which) in zip(self.types, self._results(), strict=True)
+            self.emit(opaque, native=native, dtype=type.dtype, rule=own, shape=type.dims, **attrs, **which)
+            for type, own, (native, which) in zip(self.types, rules, self._results(), strict=True)
         ]
 
     def around(self, definition: OpDef, regions: Sequence[Program], **attrs: Any) -> list[Held]:
@@ -209,6 +210,10 @@ class Equation:
             self.emit(definition, native=native, dtype=type.dtype, regions=regions, **attrs, **which)
             for type, (native, which) in zip(self.types, self._results(), strict=True)
         ]
+
+    def result_natives(self) -> list[Callable[..., Any]]:
+        """For every result what computes it; the call runs once for all of them."""
+        return [native for native, _ in self._results()]
 
     def _results(self) -> list[tuple[Callable[..., Any], dict[str, Any]]]:
         """For every result what picks it from the call, and which it is where there are several."""

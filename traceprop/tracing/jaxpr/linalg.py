@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
-from traceprop.ir.given_map import GivenMap, GivenRead
-from traceprop.ir.index_map import AxisRead, Full, axes, axis
-from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, NoRule, all_cells
+import jax.numpy as jnp
+import numpy as np
+
+from traceprop.ir import Kind
+from traceprop.ir.given_map import GivenLook, GivenMap, GivenRead
+from traceprop.ir.index_map import Full, axes, axis
+from traceprop.ir.opset import opaque
+from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known, NoRule, all_cells
 
 
-def _matrices(exact: bool, cells: int = 2) -> Handler:
+def matrices(exact: bool, cells: int = 2) -> Handler:
     """Each result matrix reads all of its operands' matrices, whose axes are their last ones."""
 
     def handler(e: Equation) -> Sequence[Held]:
@@ -26,18 +33,6 @@ def _matrices(exact: bool, cells: int = 2) -> Handler:
     return handler
 
 
-def _triangular_solve(e: Equation) -> Sequence[Held]:
-    """A column (row, from the right) of the solution reads the matrix and the same column (row) of the other operand."""
-    a, b = e.x, e.graph.value(e.inputs[1])
-    batch = b.rank - 2
-    lead: tuple[AxisRead, ...] = tuple(axis(k) for k in range(batch))
-    own = (Full(), axis(batch + 1)) if e["left_side"] else (axis(batch), Full())
-    if a.type.dims[:batch] != b.type.dims[:batch]:
-        raise NoRule
-    reads = (GivenRead(0, (*lead, Full(), Full())), GivenRead(1, (*lead, *own)))
-    return e.opaque(GivenMap(reads, False), **e.scalars())
-
-
 def _linear_solve(e: Equation) -> Sequence[Held]:
     """`lax.custom_linear_solve` computes what its own `solve` does."""
     lengths, bodies = e["const_lengths"], e["jaxprs"]
@@ -45,6 +40,42 @@ def _linear_solve(e: Equation) -> Sequence[Held]:
     constants = e.inputs[skipped : skipped + lengths.solve]
     right = e.inputs[sum(lengths) :]
     return e.bodies.inlined(bodies.solve, [*constants, *right])
+
+
+def _ragged_dot(e: Equation) -> Sequence[Held]:
+    """(i, j) <- %left[i, *], %right[%groups[i], *, j]: rows in runs, each run multiplied by the matrix of its group."""
+    numbers = e["ragged_dot_dimension_numbers"]
+    plain = numbers.dot_dimension_numbers == (((1,), (1,)), ((), ()))
+    runs = (tuple(numbers.lhs_ragged_dimensions), tuple(numbers.rhs_group_dimensions)) == ((0,), (0,))
+    rows, count = e.x.type.dims[0], e.graph.value(e.inputs[1]).type.dims[0]
+    if not plain or not runs or len(e.inputs) != 3 or not count:
+        raise NoRule
+    sizes, exact = e.inputs[2], False
+    groups: Held
+    if isinstance(sizes, Known) and int(np.sum(sizes.array)) == rows:
+        groups, exact = Known(np.repeat(np.arange(count, dtype=np.int32), np.asarray(sizes.array))), True
+    else:  # rows behind the last run are 0, and named with the last group
+        native = functools.partial(_group_of_row, rows, count)
+        groups = e.emit(
+            opaque, [sizes], native, "group_of_row", "i32", all_cells([e.graph.value(sizes)], False), shape=(rows,)
+        )
+    i, j = axes(2)
+    reads = (
+        GivenRead(0, (i, Full())),
+        GivenRead(1, (GivenLook(2, (i,)), Full(), j)),
+        GivenRead(2, (i,), Kind.CONTROL),
+    )
+    operands = [e.inputs[0], e.inputs[1], groups, sizes]
+    return [e.emit(opaque, operands, functools.partial(_dotted, e.native), rule=GivenMap(reads, exact), shape=e.shape)]
+
+
+def _group_of_row(rows: int, count: int, sizes: Any) -> Any:
+    ends = jnp.cumsum(sizes)
+    return jnp.clip(jnp.searchsorted(ends, jnp.arange(rows), side="right"), 0, count - 1).astype(jnp.int32)
+
+
+def _dotted(native: Any, left: Any, right: Any, groups: Any, sizes: Any) -> Any:
+    return native(left, right, sizes)
 
 
 def _fft(e: Equation) -> Sequence[Held]:
@@ -94,11 +125,11 @@ def _gamma(e: Equation) -> Sequence[Held]:
 
 
 HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys("eigh svd eig schur".split(), _matrices(True)),
-    **dict.fromkeys("cholesky geqrf lu qr householder_product hessenberg tridiagonal".split(), _matrices(False)),
-    "lu_pivots_to_permutation": _matrices(True, 1),
-    "triangular_solve": _triangular_solve,
+    **dict.fromkeys("eigh svd eig schur".split(), matrices(True)),
+    **dict.fromkeys("geqrf householder_product hessenberg tridiagonal".split(), matrices(False)),
+    "lu_pivots_to_permutation": matrices(True, 1),
     "custom_linear_solve": _linear_solve,
+    "ragged_dot_general": _ragged_dot,
     "fft": _fft,
     "random_gamma": _gamma,
     **dict.fromkeys("random_bits random_split random_fold_in".split(), _drawn),

@@ -12,7 +12,7 @@ from jax import lax
 from traceprop.ir import Value
 from traceprop.ir.given_map import GivenMap, GivenRead
 from traceprop.ir.index_map import Full, axis
-from traceprop.ir.opset import broadcast, elementwise, gather, iota, reduce, reshape, sort
+from traceprop.ir.opset import broadcast, elementwise, gather, iota, opaque, reduce, reshape, sort
 from traceprop.ir.types import numpy_dtype
 from traceprop.tracing.jaxpr.bounds import plain_index, within
 from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known, NoRule
@@ -86,10 +86,17 @@ def _top_k(e: Equation) -> Sequence[Held]:
 
 
 def _approx_top_k(e: Equation) -> Sequence[Held]:
-    """Which cells are compared with which is the library's affair: all along the axis may be."""
+    """Positions, for which all cells along the axis are compared, and the cells there.
+
+    So it is on CPUs, which sort; accelerators may compare fewer.
+    """
     k = int(e["reduction_dimension"]) % e.x.rank
     line = tuple(Full() if n == k else axis(n) for n in range(e.x.rank))
-    return e.opaque(GivenMap((GivenRead(0, line),), False), **e.scalars())
+    first = e.emit(
+        opaque, [e.x], e.result_natives()[1], "approx_top_k", e.types[1].dtype, GivenMap((GivenRead(0, line),)),
+        shape=e.types[1].dims, **e.scalars(),
+    )  # fmt: skip
+    return [taken_along(e, e.x, first, k, "top_k"), first]
 
 
 # -- gather -----------------------------------------------------------------------------------------------------------

@@ -106,19 +106,13 @@ def _taken(k: int, array: Any, index: Any) -> Any:
 
 
 def _scatter(e: Equation) -> Sequence[Held]:
-    numbers = e["dimension_numbers"]
     x, index, update = e.x, e.graph.value(e.inputs[1]), e.graph.value(e.inputs[2])
     if e.name == "scatter" and not e.bodies.gives_last(e["update_jaxpr"]):
         return _applied(e)
-    dropped = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
-    kept = [k for k in range(x.rank) if k not in dropped]
     if not all(update.type.dims) or not all(x.type.dims):
         return [x]
-    sizes = [1] * x.rank
-    where = dict(zip(kept, numbers.update_window_dims, strict=True))
-    for k, place in where.items():
-        sizes[k] = int(update.type.dims[place])
-    window = Window(x.type.dims, sizes, numbers.scatter_dims_to_operand_dims, numbers.operand_batching_dims)
+    window, where = _window(e, x, update)
+    sizes = window.sizes
     known = e.inputs[1]
     if index.rank == 1 and isinstance(known, Known) and (e.name in _COMBINE or e.name == "scatter"):
         starts = np.asarray(known.array).astype(np.int64)
@@ -134,6 +128,16 @@ def _scatter(e: Equation) -> Sequence[Held]:
         if rows is not None:
             return [_replaced(e, window, where, x, update, *rows)]
     return _scattered(e, window, where, x, index, update)
+
+
+def _window(e: Equation, x: Value, update: Value) -> tuple[Window, dict[int, int]]:
+    """How the updates are addressed, and for the axes of `x` that windows lie along which axis of the updates that is."""
+    numbers = e["dimension_numbers"]
+    dropped = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
+    kept = [k for k in range(x.rank) if k not in dropped]
+    where = dict(zip(kept, numbers.update_window_dims, strict=True))
+    sizes = [int(update.type.dims[where[k]]) if k in where else 1 for k in range(x.rank)]
+    return Window(x.type.dims, sizes, numbers.scatter_dims_to_operand_dims, numbers.operand_batching_dims), where
 
 
 def _known_rows(e: Equation, window: Window, index: np.ndarray) -> tuple[int, np.ndarray, np.ndarray] | None:
@@ -186,7 +190,7 @@ def _scattered(
     rest = [window.shape[k] for k in window.rest]
     lead = [n for n in range(update.rank) if n not in numbers.update_window_dims]
     behind = [*[k for k in window.looked if k in where], *window.rest]
-    codes = _codes(e, window, index, [int(n) for n in numbers.scatter_indices_batching_dims], cells)
+    codes = _codes(e, window, index)
     count = int(np.prod(codes.type.dims))
     rows = e.graph.reshape(transposed(e, update, [*lead, *(where[k] for k in behind)]), [count, *rest])
     codes = e.graph.reshape(codes, (count,))
@@ -197,8 +201,10 @@ def _scattered(
     return [transposed(e, found, [order.index(k) for k in range(x.rank)])]
 
 
-def _codes(e: Equation, window: Window, index: Value, index_batch: Sequence[int], cells: int) -> Value:
-    """For every index, and every cell of the window there, the number of the addressed cell; `cells` and above are dropped."""
+def _codes(e: Equation, window: Window, index: Value) -> Value:
+    """For every index, and every cell of the window there, the number of the addressed cell; what is behind them is dropped."""
+    index_batch = [int(n) for n in e["dimension_numbers"].scatter_indices_batching_dims]
+    cells = int(np.prod([window.shape[k] for k in (*window.batch, *window.looked)]))
     sizes = [window.shape[k] for k in window.looked]
     columns = [window.starts.index(k) for k in window.looked]
     batch = [(place, window.shape[k]) for place, k in zip(index_batch, window.batch, strict=True)]
@@ -263,14 +269,36 @@ def _combined(method: str, x: Any, codes: Any, rows: Any) -> Any:
 
 
 def _applied(e: Equation) -> Sequence[Held]:
-    """`x.at[i].apply(f)`: a function of the cell, at the positions of the index; what stands for updates is not used."""
+    """`x.at[i].apply(f)`: a function of the cell, as often as it is addressed; what stands for updates is not used.
+
+    (i, j) <- %x[i, j], and the indices that came there decided it.
+    """
     x, index = e.x, e.inputs[1]
     if isinstance(index, Known) and isinstance(e.inputs[2], Known):
         where, nothing = index.array, e.inputs[2].array
         return [e.emit(elementwise, [x], lambda t: e.native(t, where, nothing), "scatter_apply")]
-    held = e.graph.value(index)
-    reads = (GivenRead(0, axes(x.rank)), GivenRead(1, (Full(),) * held.rank, Kind.CONTROL))
-    return e.opaque(GivenMap(reads, False))
+    held, nothing = e.graph.value(index), e.graph.value(e.inputs[2])
+    window, _ = _window(e, x, nothing)
+    if not window.ready or not all(held.type.dims):
+        return e.opaque(
+            GivenMap((GivenRead(0, axes(x.rank)), GivenRead(1, (Full(),) * held.rank, Kind.CONTROL)), False)
+        )
+    codes = _codes(e, window, held)
+    codes = e.graph.reshape(codes, (int(np.prod(codes.type.dims)),))
+    cell: Any = 0
+    for k in (*window.batch, *window.looked):
+        cell = cell * window.shape[k] + axis(k)
+    reads = (
+        GivenRead(0, axes(x.rank)),
+        GivenRead(1, (GivenMembers(1, cell),), Kind.CONTROL),
+        GivenRead(1, (Full(),), Kind.ORDER),
+    )
+    native = functools.partial(_applied_at, e.native)
+    return [e.emit(opaque, [x, codes, held, nothing], native, rule=GivenMap(reads), shape=e.shape)]
+
+
+def _applied_at(scatter: Any, x: Any, codes: Any, index: Any, nothing: Any) -> Any:
+    return scatter(x, index, nothing)
 
 
 def _coarse(
