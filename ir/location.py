@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import FrameType
 
 # Frames of these packages are ours or our callers' plumbing; the demo's pipeline stands for a user's.
 _PLUMBING = ("traceprop", "numpy", "polars", "pandas", "torch", "jax", "sklearn", "functools", "contextlib")
@@ -29,14 +30,32 @@ class Location:
 
 def user_location() -> Location | None:
     """The innermost frame that is not plumbing; `None` where there is none (an interactive embedding)."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module.split(".", 1)[0] not in _PLUMBING or module.startswith("traceprop.demo"):
-            code = frame.f_code
-            return Location(os.path.basename(code.co_filename), frame.f_lineno, code.co_name, code.co_filename)
-        frame = frame.f_back  # type: ignore[assignment]
+        if _is_of_user(frame):
+            return _location(frame, frame.f_lineno)
+        frame = frame.f_back
     return None
+
+
+def raised_at(error: BaseException) -> Location | None:
+    """The innermost frame that is not plumbing, of those that an error came through."""
+    found, traceback = None, error.__traceback__
+    while traceback is not None:
+        if _is_of_user(traceback.tb_frame):
+            found = _location(traceback.tb_frame, traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return found
+
+
+def _is_of_user(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__", "")
+    return module.split(".", 1)[0] not in _PLUMBING or module.startswith("traceprop.demo")
+
+
+def _location(frame: FrameType, line: int) -> Location:
+    code = frame.f_code
+    return Location(os.path.basename(code.co_filename), line, code.co_name, code.co_filename)
 
 
 _heard: ContextVar[list[str] | None] = ContextVar("traceprop_heard", default=None)

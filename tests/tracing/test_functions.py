@@ -160,6 +160,8 @@ def test_recursion_is_refused_and_leaves_the_function_usable():
         (lambda x: x.__setitem__(0, 1), "in-place"),
         (lambda x: np.add(x, 1, out=x), "in-place"),
         (lambda x: list(x), "iterating"),
+        (lambda x: np.poly(x[:, 0]), "NumPy iterates"),
+        (lambda x: np.roots(x[:, 0]), "NumPy iterates"),
         (lambda x: float(x.sum()), "float"),
         (lambda x: np.arange(3)[x[:, 0] > 0], "plain array"),
     ],

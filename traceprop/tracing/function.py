@@ -32,6 +32,7 @@ from traceprop.tracing.granularity import Granularity, checked, get_granularity
 from traceprop.tracing.guard import Guard, Surroundings, sources_of
 from traceprop.tracing.inputs import abstract, as_input, is_argument, rows_of, source_id_of, type_of
 from traceprop.tracing.lazy import Lazy, in_trace, parameter_name
+from traceprop.tracing.numpy.iterated import iteration_refused
 from traceprop.tracing.own_code import OwnCode
 from traceprop.tracing.purity import closure_key, random_guarded
 from traceprop.tracing.structure import flatten, rebuild
@@ -264,7 +265,7 @@ class TracedFunction:
             name: rebuild(value, lambda _: next(symbolic), is_argument) for name, value in bound.arguments.items()
         }
         call = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]
-        with tracing(trace), random_guarded(self.function.__name__):
+        with tracing(trace), random_guarded(self.function.__name__), iteration_refused():
             self._active.depth = 1
             try:
                 result = self.function(*call.args, **call.kwargs)
