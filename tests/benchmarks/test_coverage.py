@@ -27,9 +27,9 @@ def without_rule(values):
 
 def test_the_judge_says_what_a_function_is():
     assert judge(Case(np.add, (floats(3), floats(3)))).outcome == "exact"
-    unknown = judge(Case(lambda v: np.histogram_bin_edges(v, bins="fd"), (floats(4),)))
+    unknown = judge(Case(np.polymul, (floats(3), floats(3))))
     assert unknown.outcome == "inexact"
-    assert "numpy.histogram_bin_edges" in unknown.why
+    assert "numpy.polymul" in unknown.why
     refused = judge(Case(lambda v: v if v[0] > 0 else -v, (floats(3),)))
     assert refused.outcome == "refused"
     assert "np.where" in refused.why

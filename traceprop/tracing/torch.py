@@ -242,7 +242,7 @@ def _convert(
     module: Any, params: list[Param], result: Any, lines: dict[Any, Location | None], graph: Graph
 ) -> tuple[list[Op], Any]:
     env: dict[Any, Any] = {}
-    writes = Writes(graph, env, functools.partial(_called, graph, env))
+    writes = Writes(graph, env, functools.partial(_called, graph, env), torch.fx.Node)
     inputs = iter(params)
     returned: list[Any] = []
     for node in module.graph.nodes:

@@ -19,22 +19,22 @@ _SCATTERS = {_aten.slice.Tensor: _aten.slice_scatter.default, _aten.select.int: 
 class Writes:
     """A write becomes a new value, which the written node stands for from then on, and so do the views of it.
 
-    Values that come from outside, and views other than slices and rows, are refused.
+    Values that come from outside, and views other than slices and rows, are refused. `node` is the type of the graph's nodes.
     """
 
-    def __init__(self, graph: Graph, env: dict[Any, Any], called: Callable[[Any], Any]) -> None:
-        self.graph, self.env, self.called = graph, env, called
+    def __init__(self, graph: Graph, env: dict[Any, Any], called: Callable[[Any], Any], node: type) -> None:
+        self.graph, self.env, self.called, self.node = graph, env, called, node
 
     def write(self, node: Any) -> None:
         """Traces a call such as `add_` as `add`, and puts the result in the place of what was written to."""
         name, overload = node.target._schema.name.removeprefix("aten::"), node.target._overloadname
         written = node.args[0] if node.args else None
         packet = getattr(_aten, name[:-1], None) if name.endswith("_") else None
-        if not isinstance(written, torch.fx.Node) or packet is None or overload not in packet.overloads():
+        if not isinstance(written, self.node) or packet is None or overload not in packet.overloads():
             self._refuse(node)
-        args = [self.env[arg] if isinstance(arg, torch.fx.Node) else arg for arg in node.args]
-        kwargs = {key: self.env[arg] if isinstance(arg, torch.fx.Node) else arg for key, arg in node.kwargs.items()}
-        if any(isinstance(leaf, torch.fx.Node) for arg in args if isinstance(arg, (list, tuple)) for leaf in arg):
+        args = [self.env[arg] if isinstance(arg, self.node) else arg for arg in node.args]
+        kwargs = {key: self.env[arg] if isinstance(arg, self.node) else arg for key, arg in node.kwargs.items()}
+        if any(isinstance(leaf, self.node) for arg in args if isinstance(arg, (list, tuple)) for leaf in arg):
             self._refuse(node)
         value = values(Aten(self.graph, getattr(packet, overload), args, kwargs, node.meta["val"]))
         self._put(written, value, node)
@@ -49,7 +49,7 @@ class Writes:
             scatter = _SCATTERS.get(written.target)
             if scatter is None:
                 self._refuse(node)
-            where = [self.env[arg] if isinstance(arg, torch.fx.Node) else arg for arg in written.args[1:]]
+            where = [self.env[arg] if isinstance(arg, self.node) else arg for arg in written.args[1:]]
             call = Aten(self.graph, scatter, [self.env[base], value, *where], {}, base.meta["val"])
             self._put(base, values(call), node)
         else:

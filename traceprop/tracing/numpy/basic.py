@@ -68,6 +68,8 @@ def _elementwise_of(name: str) -> Handler:
         args = tuple(x for x in args if x is not None) if name != "clip" else args
         if name == "clip":
             return _clip(*args, **kwargs)
+        if name == "nan_to_num" and getattr(getattr(args[0], "type", None), "dtype", "") == "str":
+            return args[0]  # no text is NaN
         return apply(func, f"numpy.{name}", args, kwargs)
 
     return handler
