@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from traceprop.ir import Kind, Value
 from traceprop.ir.given_map import GivenMap, GivenRead
-from traceprop.ir.index_map import Full, axes
-from traceprop.ir.opset import elementwise
+from traceprop.ir.index_map import Full, Span, axes
+from traceprop.ir.opset import elementwise, opaque
 from traceprop.tracing.jaxpr.graph import Equation, Handler, Held, Known
+from traceprop.tracing.jaxpr.masks import Counts, by_position
 
 
 def _elementwise(e: Equation) -> Sequence[Held]:
@@ -22,7 +24,17 @@ def _select(e: Equation) -> Sequence[Held]:
         case = cases[int(np.asarray(which.array).reshape(()))]
         if isinstance(case, Known) or case.type.dims == e.shape:
             return [case]
+    counts = by_position(which, len(e.shape)) if len(cases) == 2 else None
+    if counts is not None and all(e.graph.value(held).type.dims == e.shape for held in e.inputs):
+        return [_chosen_by_position(e, counts)]
     return [e.emit(elementwise, control=(0,))]
+
+
+def _chosen_by_position(e: Equation, counts: Counts) -> Value:
+    """Of triangles and diagonals: (i, j) <- %x[i, j..j+1] where the mask takes it from there, and j..j elsewhere."""
+    own = axes(len(e.shape))
+    cases = tuple(GivenRead(1 + k, (*own[:-1], Span(own[-1], own[-1] + count))) for k, count in enumerate(counts))
+    return e.emit(opaque, rule=GivenMap((GivenRead(0, own, Kind.CONTROL), *cases)), shape=e.shape)
 
 
 def _convert(e: Equation) -> Sequence[Held]:
