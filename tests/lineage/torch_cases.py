@@ -178,6 +178,8 @@ LAYERS: Cases = {
         lambda x, w, b: aten.convolution.default(x, w, b, [1, 1], [1, 0], [1, 1], False, [0, 0], 1),
         (floats(1, 2, 3, 3), floats(2, 2, 2, 2), floats(2)),
     ),
+    "avg_pool1d.default": _with(aten.avg_pool1d.default, [2], draws=(floats(1, 2, 6),)),
+    "adaptive_avg_pool1d.default": _with(aten.adaptive_avg_pool1d.default, [3], draws=(floats(1, 2, 6),)),
     "avg_pool2d.default": _with(aten.avg_pool2d.default, [2, 2], draws=(IMAGE,)),
     "avg_pool3d.default": _with(aten.avg_pool3d.default, [2, 2, 2], [1, 1, 1], draws=(VOLUME,)),
     "_adaptive_avg_pool2d.default": _with(aten._adaptive_avg_pool2d.default, [2, 3], draws=(IMAGE,)),
@@ -279,6 +281,8 @@ LEFT_OUT: dict[str, str] = {
     "rand.default": "draws random numbers: an error; draw them outside and pass them in",
     "randn.default": "draws random numbers: an error; draw them outside and pass them in",
     "randperm.default": "draws random numbers: an error; draw them outside and pass them in",
+    "resize_.default": "changes the memory of what it is given: an error; reshape, or make a new tensor",
+    "sym_is_contiguous.default": "asks how memory is laid out, and of no cell",
     "sym_stride.int": "asks how memory is laid out, and of no cell",
     "sym_storage_offset.default": "asks how memory is laid out, and of no cell",
 }
@@ -286,9 +290,12 @@ LEFT_OUT: dict[str, str] = {
 
 def core() -> list[str]:
     """The overloads that PyTorch tags as core ATen."""
+    registered = {
+        name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name[:6] == "aten::"
+    }
     found = []
-    for name in dir(aten):
-        packet = getattr(aten, name)
+    for name in sorted(registered):  # and not dir(aten), which has what somebody asked for
+        packet = getattr(aten, name, None)
         if isinstance(packet, torch._ops.OpOverloadPacket):
             overloads = [getattr(packet, overload) for overload in packet.overloads()]
             found += [str(op).removeprefix("aten.") for op in overloads if torch.Tag.core in op.tags]
