@@ -385,7 +385,16 @@ BINARY = (
 ).split()
 REDUCTIONS = ("sum mean std var max min prod any all median ptp count_nonzero nansum nanmean nanmax").split()
 
-DATA_DECIDES = {"flatnonzero", "unique", "union1d", "intersect1d", "setdiff1d", "bincount", "repeat_rows"}
+DATA_DECIDES = {
+    "flatnonzero",
+    "unique",
+    "union1d",
+    "intersect1d",
+    "setdiff1d",
+    "bincount",
+    "repeat_rows",
+    "text_one_hot",
+}
 TEXT = "upper lower strip str_len isalpha title".split()
 DAY = np.timedelta64(1, "D")
 

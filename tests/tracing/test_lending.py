@@ -94,27 +94,32 @@ def test_small_and_read_only_results_are_copied():
     assert not lending.is_large_and_own(fixed)
 
 
+def left_behind(given):
+    """Bytes and objects more after ten thousand calls than before."""
+    np.asarray(doubled(given))
+    gc.collect()
+    objects = len(gc.get_objects())
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            np.asarray(doubled(given))
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(10_000):
+            np.asarray(doubled(given))
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before, len(gc.get_objects()) - objects
+    finally:
+        tracemalloc.stop()
+
+
 def test_ten_thousand_calls_leave_nothing_behind():
     x = np.arange(40.0).reshape(10, 4)
-    source = tp.from_numpy(x, source_id="x")
-    for given in (x, source):
-        np.asarray(doubled(given))
-        gc.collect()
-        objects = len(gc.get_objects())
-        tracemalloc.start()
-        try:
-            for _ in range(100):
-                np.asarray(doubled(given))
-            gc.collect()
-            before = tracemalloc.get_traced_memory()[0]
-            for _ in range(10_000):
-                np.asarray(doubled(given))
-            gc.collect()
-            grown = tracemalloc.get_traced_memory()[0] - before
-        finally:
-            tracemalloc.stop()
-        assert grown < 100_000  # ten bytes per call; threads of other tests allocate too
-        assert len(gc.get_objects()) - objects < 100
+    for given in (x, tp.from_numpy(x, source_id="x")):
+        # Threads that other tests left allocate meanwhile, now and then; what calls leave behind is there each time.
+        found = [left_behind(given) for _ in range(3)]
+        assert min(grown for grown, _ in found) < 20_000  # two bytes per call
+        assert min(objects for _, objects in found) < 100
 
 
 def test_a_call_makes_few_objects():

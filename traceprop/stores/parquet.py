@@ -94,9 +94,11 @@ class ParquetStore(AbstractStore):
         """The version of the folder, 0 where there is none. Raises for a folder of something else, or a newer version."""
         mark = self._absolute / "store.json"
         if not mark.exists():
-            if self._absolute.is_dir() and not {entry.name for entry in self._absolute.iterdir()} <= {"runs", "parts"}:
-                raise StoreError(f"{self.path} is a folder of something else: it has files, and no store.json")
-            return 0
+            names = {entry.name for entry in self._absolute.iterdir()} if self._absolute.is_dir() else set()
+            if "store.json" not in names:  # another thread may have written it just now
+                if not names <= {"runs", "parts"}:
+                    raise StoreError(f"{self.path} is a folder of something else: it has files, and no store.json")
+                return 0
         try:
             found = json.loads(mark.read_bytes())
             version = int(found["version"]) if found["format"] == "traceprop store" else None
