@@ -1,7 +1,8 @@
 """Measuring and writing down: what every benchmark shares.
 
 A benchmark is a file `benchmarks/NAME.py` with `main(quick: bool) -> dict`. What it returns is written to
-`benchmarks/results/NAME.json`, and its `"table"` (made by `table`), or all of its `"tables"`, go into the README.
+`benchmarks/results/NAME.json`, and its `"table"` (made by `table`), or all of its `"tables"`, go into docs/figures.md, with
+headlines in the README.
 """
 
 from __future__ import annotations

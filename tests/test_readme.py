@@ -50,10 +50,12 @@ def test_the_quick_start_runs_as_pasted(tmp_path: Path) -> None:
 def test_tables_are_those_of_the_results() -> None:
     sys.path.insert(0, str(ROOT))
     try:
-        from benchmarks.readme import updated
+        from benchmarks.readme import FIGURES, HEADLINES, updated
     finally:
         sys.path.remove(str(ROOT))
-    assert updated(README) == README, "run `make readme`"
+    assert updated(README, HEADLINES) == README, "run `make readme`"
+    figures = FIGURES.read_text(encoding="utf-8")
+    assert updated(figures) == figures, "run `make readme`"
 
 
 def test_opens_with_the_two_commands() -> None:

@@ -65,6 +65,27 @@ def test_several_tables_go_one_below_the_other() -> None:
     assert markdown({"table": one, "measured_on": place}).endswith("First. Measured on 2 cores of some.")
 
 
+def test_headlines_are_some_rows() -> None:
+    from benchmarks.harness import table
+    from benchmarks.readme import markdown
+
+    place = {"cores": 2, "processor": "some"}
+    rows = [["one", "a", "1"], ["", "b", "2"], ["two", "a", "3"], ["", "b", "4"], ["", "c", "5"]]
+    result = {
+        "name": "some",
+        "tables": [table(["what", "how", "n"], rows), table(["other"], [["x"]])],
+        "measured_on": place,
+    }
+    shown = markdown(result, r".* \| [bc] \|")
+    assert [line for line in shown.splitlines() if line.startswith("|")][2:] == [
+        "| one | b | 2 |",
+        "| two | b | 4 |",
+        "|  | c | 5 |",
+    ]
+    with pytest.raises(LookupError, match="some"):
+        markdown(result, "three")
+
+
 def test_a_table_is_rectangular() -> None:
     from benchmarks.harness import table
 
