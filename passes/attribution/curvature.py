@@ -23,6 +23,8 @@ class Curvature:
     ----------
     negative
         Whether H has a direction of negative curvature: not a minimum, and no answer below means anything.
+    condition
+        The condition number of the scaled H, flat directions left out: how much of the digits an answer can lose.
     null
         float64 (p, q): an orthonormal basis of the flat directions of H itself.
     """
@@ -33,6 +35,7 @@ class Curvature:
     values: Floats
     null: Floats
     negative: bool
+    condition: float
 
     @staticmethod
     def of(hessian: Floats) -> Curvature:
@@ -46,14 +49,14 @@ class Curvature:
         if not failed:
             rcond, _ = scipy.linalg.lapack.dpocon(factor, np.abs(scaled).sum(axis=0).max(), uplo="L")
             if rcond > 8 * p * np.finfo(np.float64).eps:
-                return Curvature(scale, factor, none, np.empty(0), none, negative=False)
+                return Curvature(scale, factor, none, np.empty(0), none, negative=False, condition=1.0 / rcond)
         values, vectors = np.linalg.eigh(scaled)
         threshold = 8 * p * np.finfo(np.float64).eps * max(float(values[-1]), 1.0)
         flat = np.abs(values) <= threshold
         null, _ = np.linalg.qr(scale[:, None] * vectors[:, flat])
-        return Curvature(
-            scale, None, vectors[:, ~flat], values[~flat], null, negative=bool((values < -threshold).any())
-        )
+        negative, sizes = bool((values < -threshold).any()), np.abs(values[~flat])
+        condition = float(sizes.max(initial=1.0) / sizes.min(initial=np.inf)) if len(sizes) else 1.0
+        return Curvature(scale, None, vectors[:, ~flat], values[~flat], null, negative, condition)
 
     def solve(self, right: Floats) -> Floats:
         """Give H^-1 right for right (p,) or (p, m); where H is flat, the shortest solution."""
@@ -65,6 +68,16 @@ class Curvature:
             solved = self.vectors @ ((self.vectors.T @ (scale * right)) / values)
         result: Floats = scale * solved
         return result - self.null @ (self.null.T @ result)
+
+    @property
+    def root(self) -> Floats:
+        """R (q, p), such that R^T R is the inverse of H, up to flat directions; not where H is negative."""
+        if self.cholesky is None:
+            along: Floats = (self.vectors / np.sqrt(self.values)).T * self.scale
+            return along
+        whole = np.diag(self.scale)
+        solved: Floats = scipy.linalg.solve_triangular(self.cholesky, whole, lower=True, check_finite=False)
+        return solved
 
     def flatness(self, vectors: Floats) -> Floats:
         """Tell how much of each vector (m, p) lies in flat directions: 0 for none of it, 1 for all."""

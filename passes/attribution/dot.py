@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
+from traceprop.passes.attribution.pairs import pair_products, small
 
 
 def dot_scores(
@@ -19,11 +22,24 @@ def dot_scores(
     gradients times one of features, and none is ever formed. Positive: the row raises the outcome.
     """
     gradient = objective.row_terms(theta).gradient
-    out = np.empty((len(test_features), len(gradient)), dtype=np.float32)
-    for block in blocks(len(test_features), len(gradient)):
-        scores = test_features[block] @ objective.features.T
-        scores *= -outcome_gradients[block] @ gradient.T
-        out[block] = scores
+    if objective.classes == 1:
+        return pair_products(-outcome_gradients * test_features, objective.features, gradient)
+    if small(objective.features, gradient):
+        return _products(test_features, objective.features, -outcome_gradients, gradient)
+    single = np.float32
+    return _products(
+        test_features.astype(single),
+        objective.features.astype(single),
+        -outcome_gradients.astype(single),
+        gradient.astype(single),
+    )
+
+
+def _products(tests: Any, features: Any, slopes: Any, gradient: Any) -> NDArray[np.float32]:
+    """Of outer products: those of their factors, multiplied; float32 (t, n)."""
+    out = np.empty((len(tests), len(gradient)), dtype=np.float32)
+    for block in blocks(len(tests), len(gradient)):
+        out[block] = (tests[block] @ features.T) * (slopes[block] @ gradient.T)
     return out
 
 

@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traceprop.passes.attribution.curvature import Curvature
-from traceprop.passes.attribution.dot import blocks
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
+from traceprop.passes.attribution.pairs import pair_products, small
+
+WELL_CONDITIONED = 1e6
+"""A condition number, up to which H^-1 times one gradient, rounded to float32, loses no more than a product needs."""
 
 
 def influence_scores(
@@ -36,16 +39,9 @@ def influence_scores(
         With H of the rows that stay instead: one Newton step without row i, which its leverage tells (Pregibon 1981).
     """
     gradient: Any = _left_out(objective, theta, curvature) if leave_out else objective.row_terms(theta).gradient
-    classes = gradient.shape[1]
-    out = np.empty((len(test_gradients), len(gradient)), dtype=np.float32)
-    for block in blocks(len(test_gradients), len(gradient)):
-        moved = -curvature.solve(test_gradients[block].T).T.reshape(-1, classes, objective.features.shape[1])
-        scores = moved[:, 0] @ objective.features.T
-        scores *= gradient[:, 0]
-        for label in range(1, classes):
-            scores += (moved[:, label] @ objective.features.T) * gradient[:, label]
-        out[block] = scores
-    return out
+    if small(objective.features, gradient) or curvature.condition <= WELL_CONDITIONED:
+        return pair_products(-curvature.solve(test_gradients.T).T, objective.features, gradient)
+    return pair_products(-test_gradients, objective.features, gradient, curvature.root)
 
 
 def parameter_gradients(features: Floats, logit_gradients: Floats) -> Floats:

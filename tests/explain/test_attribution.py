@@ -53,11 +53,37 @@ class TestScores:
         model = LogisticRegression(C=0.1, max_iter=1_000, tol=1e-8).fit(X, y)
         with tp.training_context(model, X, y) as ctx:
             pass
-        for estimator in ("influence", "newton"):
-            scores = tp.attribution_engine(ctx.gradient_store, estimator).scores(X[:3], y[:3])
+        for estimator in ("influence", "newton", "dot", "cosine"):
+            engine = tp.attribution_engine(ctx.gradient_store, estimator)
+            scores = engine.scores(X[:3], y[:3])
             assert scores.verdict == "refused"
             assert "half of the 1,000 training rows is linearly separable" in scores.why
             assert np.isnan(scores).all()
+            for result in (engine.explain(X[0], y[0]), engine.attribute(np.ones(302))):
+                with pytest.raises(RefusedError, match="linearly separable"):
+                    result.top(3)
+            assert engine.top_k(X[:3], y[:3], k=2).verdict == "refused"
+        effect = tp.attribution_engine(ctx.gradient_store).effect([[0]], X[:3], y[:3])
+        assert effect.verdict == "estimated"
+        assert "small sets alone" in effect.why
+
+    def test_a_linear_module_with_too_few_rows_is_refused_whatever_is_asked(self):
+        torch = pytest.importorskip("torch")
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(120, 60)).astype(np.float32)
+        y = (X[:, 0] + 0.5 * rng.normal(size=120) > 0).astype(int)
+        layer, loss = torch.nn.Linear(60, 2), torch.nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        with tp.training_context(layer, X, y, loss=loss, l2=0.1, granularity="batch") as ctx:
+            for xb, yb, _ in ctx.batches(40):
+                optimizer.zero_grad()
+                loss(layer(xb), yb).backward()
+                optimizer.step()
+        for estimator in ("influence", "newton", "dot", "cosine", "batch-mean"):
+            engine = tp.attribution_engine(ctx.gradient_store, estimator)
+            scores = engine.scores(X[:2], y[:2])
+            assert (scores.verdict, np.isnan(scores).all()) == ("refused", True)
+            assert "linearly separable" in scores.why
 
     def test_separable_rows_without_a_penalty_are_refused(self):
         from sklearn.linear_model import LogisticRegression

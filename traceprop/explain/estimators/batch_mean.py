@@ -41,6 +41,8 @@ class BatchMean(AbstractEstimator):
     def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
         adapter = self.store.adapter
         assert adapter is not None
+        if self._undecided is not None:
+            return np.empty((len(X), len(self.store)), dtype=np.float32), "refused", self._undecided
         parts = []
         margin = None
         for _, losses, gradients in final_gradients(adapter, X, y):
@@ -52,11 +54,19 @@ class BatchMean(AbstractEstimator):
         return self._of(np.concatenate(parts)), "estimated", self.why
 
     def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
-        return subset_effects(self.scores(X, y)[0], subsets), "estimated", self.why
+        scores, verdict, why = self.scores(X, y)
+        return subset_effects(scores, subsets), verdict, why
 
     def of_gradient(self, gradient: Any) -> Found:
+        if self._undecided is not None:
+            return np.empty(len(self.store), dtype=np.float32), "refused", self._undecided
         vector = np.ravel(as_stored(self._blocks, gradient))
         return self._of(vector[None])[0], "estimated", self.why
+
+    @property
+    def _undecided(self) -> str | None:
+        """Of a linear model: why its scores mean nothing, where they do."""
+        return None if self.store.objective is None else self.store.undecided
 
     def _of(self, asked: Floats) -> np.ndarray:
         """Scores (t, n) for gradients of test losses, in the length that the store has."""

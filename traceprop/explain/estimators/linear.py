@@ -43,6 +43,14 @@ class AbstractLinearEstimator(AbstractEstimator):
     def theta(self) -> Floats:
         return self.store.linear("attribution")[2]
 
+    def refusal(self) -> str | None:
+        """Why no scores are given; None where they are."""
+        return self.store.undecided
+
+    def refused(self, why: str, many: int) -> Found:
+        """No scores of `many` test rows."""
+        return np.empty((many, len(self.store)), dtype=np.float32), "refused", why
+
     def _test_rows(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, np.ndarray, Floats]:
         """Features, encoded targets, and the outcomes' gradients in the logits."""
         features, targets = self.adapter.features(X), self.adapter.targets(y)
@@ -63,16 +71,18 @@ class Influence(AbstractLinearEstimator):
                 "estimator='dot' needs none"
             )
 
+    def refusal(self) -> str | None:
+        fit = self.store.fit
+        return fit.why if fit.verdict == "refused" else super().refusal()
+
     def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
         features, _, slopes = self._test_rows(X, y)
         return self._of_gradients(parameter_gradients(features, slopes))
 
     def _of_gradients(self, gradients: Floats) -> Found:
-        fit = self.store.fit
-        if fit.verdict == "refused":
-            return np.empty((len(gradients), len(self.store)), dtype=np.float32), "refused", fit.why
-        if self.store.undecided is not None:
-            return np.empty((len(gradients), len(self.store)), dtype=np.float32), "refused", self.store.undecided
+        fit, why_not = self.store.fit, self.refusal()
+        if why_not is not None:
+            return self.refused(why_not, len(gradients))
         scores = influence_scores(self.objective, self.theta, fit.curvature, gradients, self.leave_out)
         verdict, why = fit.verdict, fit.why
         undetermined = int((fit.curvature.flatness(gradients) > 1e-6).sum())
@@ -94,6 +104,8 @@ class Influence(AbstractLinearEstimator):
             return np.empty((len(subsets), len(features)), dtype=np.float32), "refused", fit.why
         effects = removal_effects(self.objective, self.theta, fit.hessian, subsets, features, targets, self.kind)
         why = f"one Newton step on the rows that stay, and nothing beyond it; {fit.why}"
+        if self.store.undecided is not None:
+            why = f"{why}; small sets alone can be foretold: {self.store.undecided}"
         return effects, "estimated", why
 
     def of_gradient(self, gradient: Any) -> Found:
@@ -117,16 +129,30 @@ class Dot(AbstractLinearEstimator):
 
     def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
         features, _, slopes = self._test_rows(X, y)
-        return dot_scores(self.objective, self.theta, features, slopes), "estimated", self.why
+        why_not = self.refusal()
+        if why_not is not None:
+            return self.refused(why_not, len(features))
+        return self.products(features, slopes), "estimated", self.why
+
+    def products(self, features: Floats, slopes: Floats) -> np.ndarray:
+        """Of test rows with all training rows: float32 (t, n)."""
+        return dot_scores(self.objective, self.theta, features, slopes)
 
     def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
-        return subset_effects(self.scores(X, y)[0], subsets), "estimated", self.why
+        scores, verdict, why = self.scores(X, y)
+        return subset_effects(scores, subsets), verdict, why
 
     def of_gradient(self, gradient: Any) -> Found:
-        direction = unflat(self.adapter.class_major(gradient), self.objective.classes)
+        vector, why_not = self.adapter.class_major(gradient), self.refusal()
+        if why_not is not None:
+            return self.refused(why_not, 1)[0][0], "refused", why_not
+        return self.products_of(vector).astype(np.float32), "estimated", self.why
+
+    def products_of(self, vector: Floats) -> Floats:
+        """Of one gradient of a test loss, class-major, with the training rows': (n,)."""
         logit_gradient = self.objective.row_terms(self.theta).gradient
-        scores = (logit_gradient * (self.objective.features @ direction)).sum(axis=1)
-        return scores.astype(np.float32), "estimated", self.why
+        direction = unflat(vector, self.objective.classes)
+        return np.asarray((logit_gradient * (self.objective.features @ direction)).sum(axis=1))
 
 
 class Cosine(Dot):
@@ -135,11 +161,9 @@ class Cosine(Dot):
     name = "cosine"
     why = "cosines between gradients ignore curvature and size: only their order means something"
 
-    def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
-        features, _, slopes = self._test_rows(X, y)
-        return cosine_scores(self.objective, self.theta, features, slopes), "estimated", self.why
+    def products(self, features: Floats, slopes: Floats) -> np.ndarray:
+        return cosine_scores(self.objective, self.theta, features, slopes)
 
-    def of_gradient(self, gradient: Any) -> Found:
-        scores, verdict, why = super().of_gradient(gradient)
-        lengths = gradient_lengths(self.objective, self.theta) * np.linalg.norm(self.adapter.class_major(gradient))
-        return (scores / np.where(lengths > 0, lengths, 1.0)).astype(np.float32), verdict, why
+    def products_of(self, vector: Floats) -> Floats:
+        lengths = gradient_lengths(self.objective, self.theta) * np.linalg.norm(vector)
+        return np.asarray(super().products_of(vector) / np.where(lengths > 0, lengths, 1.0))
