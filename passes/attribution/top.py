@@ -2,42 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from traceprop.passes.kernels.blas import one_thread_per_call
 from traceprop.passes.kernels.largest import Largest
 
 QUERIES = 512
-CELLS = 1 << 20
-"""Products that are there at a time, about: 4 MB, near caches."""
+CELLS = 1 << 18
+"""Products that are there at a time in a thread, about: 1 MB, in its processor's cache."""
+NUMBERS = 1 << 19
+"""Numbers of gradients that a piece should have: 2 MB."""
+WORTH_THREADS = 1 << 25
+"""Multiplications from which on pieces go to several threads: a few milliseconds for one."""
 
-Gradients = Iterable[tuple[NDArray[np.int64], NDArray[Any]]]
-"""Blocks: the samples (m,) and their gradients (m, p), each sample once over all blocks."""
+Piece = tuple[NDArray[np.int64], Callable[[], NDArray[Any]]]
+"""Samples (m,), and what gives their gradients (m, p) once they are needed, in any thread."""
 
 
 def top_products(
-    blocks: Gradients, queries: NDArray[Any], k: int, advance: Callable[[int], None] = lambda _: None
+    pieces: Iterable[Piece],
+    queries: NDArray[Any],
+    k: int,
+    advance: Callable[[int], None] = lambda _: None,
+    samples: int = 0,
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Give the k largest <query, gradient> of each of queries (t, p), and the samples that they are of: both (t, k).
 
-    Memory is that of one block, of the answer and of a few MB, whatever the number of queries and samples.
-    `advance(rows)` is told of progress. Products are computed in float32, or in float64 where blocks or queries are.
+    Each sample is in one piece. Memory is that of a piece and a few MB per thread, and of the answer, whatever the number of
+    queries and of `samples`, about how many there are in all. `advance(rows)` is told of progress. Products are computed
+    in the type of the queries.
     """
-    kept = Largest(len(queries), k, queries.dtype)
-    room: NDArray[Any] = np.empty(0, dtype=queries.dtype)
-    for samples, gradients in blocks:
-        step = min(len(samples), max(256, CELLS // max(1, min(len(queries), QUERIES))))
-        for start in range(0, len(samples), step):
-            rows = gradients[start : start + step]
-            for first in range(0, len(queries), QUERIES):
-                asked = queries[first : first + QUERIES]
-                if room.size < len(asked) * len(rows):
-                    room = np.empty(len(asked) * len(rows), dtype=queries.dtype)
-                products = room[: len(asked) * len(rows)].reshape(len(asked), len(rows))
-                np.matmul(asked, rows.T.astype(queries.dtype, copy=False), out=products)
-                kept.add(products, samples[start : start + step], first)
-        advance(len(samples))
+    asked = [np.ascontiguousarray(queries[first : first + QUERIES].T) for first in range(0, len(queries), QUERIES)]
+    waiting = _Waiting(pieces, advance)
+    if samples * queries.size < WORTH_THREADS:
+        return _largest(waiting, asked, len(queries), k, queries.dtype).sorted()
+    with one_thread_per_call() as threads, ThreadPoolExecutor(threads) as pool:
+        try:
+            shares = [
+                pool.submit(_largest, waiting, asked, len(queries), k, queries.dtype) for _ in range(max(1, threads))
+            ]
+            kept, *others = [share.result() for share in shares]
+        finally:
+            waiting.stop()
+    for other in others:
+        kept.merge(other)
     return kept.sorted()
+
+
+def _largest(waiting: _Waiting, asked: list[NDArray[Any]], queries: int, k: int, dtype: Any) -> Largest:
+    """What one thread keeps of the pieces that it gets hold of."""
+    kept = Largest(queries, k, dtype)
+    room: NDArray[Any] = np.empty(0, dtype=dtype)
+    widest = max((part.shape[1] for part in asked), default=1)
+    for samples, given in waiting:
+        gradients = given()
+        step = min(len(samples), max(256, CELLS // widest))
+        if room.size < step * widest:
+            room = np.empty(step * widest, dtype=dtype)
+        for start in range(0, len(samples), step):
+            rows = gradients[start : start + step].astype(dtype, copy=False)
+            for first, part in enumerate(asked):
+                products = room[: len(rows) * part.shape[1]].reshape(len(rows), part.shape[1])
+                np.matmul(rows, part, out=products)
+                kept.add(products, samples[start : start + step], first * QUERIES)
+    return kept
+
+
+class _Waiting:
+    """Pieces that several threads take, each by one of them."""
+
+    def __init__(self, pieces: Iterable[Piece], advance: Callable[[int], None]) -> None:
+        self._pieces = iter(pieces)
+        self._advance = advance
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[Piece]:
+        while True:
+            with self._lock:
+                piece = None if self._stopped else next(self._pieces, None)
+            if piece is None:
+                return
+            yield piece
+            with self._lock:
+                self._advance(len(piece[0]))
+
+    def stop(self) -> None:
+        """Give out no more: a thread has failed, or somebody has asked for an end."""
+        with self._lock:
+            self._stopped = True

@@ -98,13 +98,17 @@ def topk(scores: NDArray[Any], k: int) -> Ints:
     return order
 
 
-def keep_largest(scores: NDArray[Any], positions: Ints, best: NDArray[Any], places: Ints) -> None:
-    """Keep per row the largest of `best` (m, k), which stand at `places`, and of `scores` (m, n), at `positions`.
+def keep_largest(scores: NDArray[Any], positions: Ints, best: NDArray[Any], places: Ints, bars: NDArray[Any]) -> None:
+    """Keep per column the largest of `best` (m, k), which stand at `places`, and of `scores` (n, m), at `positions` (n,).
 
-    Ties by position, NaN last. The order within `best` is not promised.
+    Ties by position, NaN last. The order within `best` is not promised. `bars` (m,) is working room.
     """
-    both = np.concatenate([best, scores], axis=1)
-    where = np.concatenate([places, np.broadcast_to(positions, scores.shape)], axis=1)
+    merge_kept(best, places, scores.T, np.broadcast_to(positions, scores.T.shape))
+
+
+def merge_kept(best: NDArray[Any], places: Ints, others: NDArray[Any], theirs: Ints) -> None:
+    """Keep per row the largest of `best` (m, k), which stand at `places`, and of `others` (m, n), at `theirs`."""
+    both, where = np.concatenate([best, others], axis=1), np.concatenate([places, theirs], axis=1)
     order = np.lexsort((where, -both), axis=1)[:, : best.shape[1]]
     best[:], places[:] = np.take_along_axis(both, order, axis=1), np.take_along_axis(where, order, axis=1)
 
@@ -113,6 +117,12 @@ def sort_kept(best: NDArray[Any], places: Ints) -> None:
     """Order what `keep_largest` kept: largest first, ties by position, NaN last."""
     order = np.lexsort((places, -best), axis=1)
     best[:], places[:] = np.take_along_axis(best, order, axis=1), np.take_along_axis(places, order, axis=1)
+
+
+def widen(stored: NDArray[np.uint16], scale: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Write the halves whose bits are `stored` (m, p), times their rows' scales (m,), into `out`."""
+    with np.errstate(all="ignore"):
+        np.multiply(stored.view(np.float16).astype(np.float32), scale[:, None], out=out)
 
 
 def hash_words(words: NDArray[np.uint8]) -> int:

@@ -12,6 +12,7 @@ import traceprop as tp
 from traceprop.errors import ModelError, RefusedError
 from traceprop.explain import top_rows
 from traceprop.explain.estimators import logged
+from traceprop.passes.attribution import top
 from traceprop.passes.kernels.dispatch import topk
 from traceprop.stores import GradientBlocks
 
@@ -70,8 +71,11 @@ def test_networks(estimator, monkeypatch):
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("estimator", ["dot", "cosine"])
 @pytest.mark.parametrize("logging", ["in order", "shuffled", "twice", "some"])
-def test_gradients_in_blocks(tmp_path, dtype, estimator, logging, monkeypatch):
+@pytest.mark.parametrize("threads", [False, True])
+def test_gradients_in_blocks(tmp_path, dtype, estimator, logging, threads, monkeypatch):
     monkeypatch.setattr(logged, "SUMS", 300 * 3)
+    if threads:
+        monkeypatch.setattr(top, "WORTH_THREADS", 0)
     rng = np.random.default_rng(0)
     n, gradients, tests = 300, rng.normal(size=(300, 12)), rng.normal(size=(11, 12))
     samples = {

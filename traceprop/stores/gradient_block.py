@@ -13,8 +13,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from traceprop.errors import CorruptError
 from traceprop.passes.attribution.factors import LayerFactors, PlainGradients
+from traceprop.passes.kernels.half import widened
 from traceprop.stores.durable import sync_folder, write_synced
 from traceprop.stores.gradient_factors import Factors
 
@@ -64,9 +66,7 @@ class Block:
         rows = self.stored[first:stop]
         if rows.dtype != np.float16:
             return rows
-        whole = rows.astype(np.float32)
-        whole *= self.columns["scale"][first:stop, None]
-        return whole
+        return widened(rows, self.columns["scale"][first:stop])
 
     def layers(self, first: int = 0, stop: int | None = None) -> list[LayerFactors]:
         """Rows `first` to `stop` by layers; gradients that are no factors are one layer."""
@@ -75,11 +75,16 @@ class Block:
             return [PlainGradients(rows)]
         return self.factors.layers(rows, self.columns["sample"][first:stop])
 
+    def pieces(self, rows: int) -> Iterator[tuple[np.ndarray, Callable[[], np.ndarray]]]:
+        """Yield the samples of at most `rows` rows, fewer where factors are long, and what gives their gradients."""
+        step = max(1, rows if self.factors is None else min(rows, self.factors.step))
+        for first in range(0, len(self), step):
+            yield self.columns["sample"][first : first + step], partial(self.gradients, first, first + step)
+
     def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (samples, gradients) of all rows, as many at a time as may be written out."""
-        step = len(self) if self.factors is None else self.factors.step
-        for first in range(0, len(self), max(1, step)):
-            yield self.columns["sample"][first : first + step], self.gradients(first, first + step)
+        for samples, given in self.pieces(len(self)):
+            yield samples, given()
 
     def products(self, vector: np.ndarray) -> np.ndarray:
         """Dot products of all rows' gradients with one: (rows,)."""

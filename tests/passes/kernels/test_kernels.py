@@ -154,7 +154,7 @@ def test_missing_extension_is_said_once(twin):
 
 
 @given(st.data())
-def test_largest_of_columns_that_are_streamed_are_those_of_all(data):
+def test_largest_of_rows_that_are_streamed_are_those_of_all(data):
     from traceprop.passes.kernels import largest
 
     rows, n, k = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 20)), data.draw(st.integers(0, 8))
@@ -168,11 +168,49 @@ def test_largest_of_columns_that_are_streamed_are_those_of_all(data):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(dispatch, "_topk", compiled)
             patch.setattr(dispatch, "_warned", True)
-            patch.setattr(largest, "_WORTH_A_THREAD", 2)
-            kept = largest.Largest(rows, k, dtype, threads=2)
-            for start, stop in zip([0, *cuts], [*cuts, n], strict=True):
-                kept.add(scores[:, order[start:stop]], order[start:stop])
+            kept, other = (largest.Largest(rows, k, dtype) for _ in range(2))
+            for turn, (start, stop) in enumerate(zip([0, *cuts], [*cuts, n], strict=True)):
+                into = other if turn % 2 else kept
+                for first in range(0, rows, 2):
+                    into.add(scores[first : first + 2, order[start:stop]].T, order[start:stop], first)
+            kept.merge(other)
             best, places = kept.sorted()
         width = min(k, n)
         assert places[:, :width].tolist() == expected.tolist()
         np.testing.assert_array_equal(best[:, :width], np.take_along_axis(scores, expected, axis=1))
+
+
+@given(st.integers(0, 40), st.integers(0, 5), st.integers(0, 1000))
+def test_many_columns_at_a_time(columns, rows, seed):
+    """As many as fill vectors, and more."""
+    from traceprop.passes.kernels import largest
+
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(-2, 3, size=(rows + 4, 70 + columns)).astype(np.float32)
+    kept = largest.Largest(scores.shape[1], 4, np.float32)
+    for row in range(len(scores)):
+        kept.add(scores[row : row + 1], np.array([row]))
+    assert kept.sorted()[1].tolist() == dispatch.topk(scores.T, 4).tolist()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25, 2.0**-126, 2.0**120])
+def test_every_half_is_widened_to_the_bit(scale):
+    from traceprop.passes.kernels import half
+
+    stored = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(-1, 64)
+    scales = np.full(len(stored), scale, dtype=np.float32)
+    with np.errstate(all="ignore"):
+        expected = stored.astype(np.float32) * scales[:, None]
+    for compiled in {half._half, None}:
+        for width in (64, 37, 1, 0):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(half, "_half", compiled)
+                patch.setattr(dispatch, "_warned", True)
+                found = half.widened(stored[:, :width], scales)
+            known = ~np.isnan(expected[:, :width])
+            assert (np.isnan(found) == ~known).all()
+            assert (found[known].view(np.uint32) == expected[:, :width][known].view(np.uint32)).all()
+    with pytest.raises(ValueError, match="halves"):
+        half.widened(stored.astype(np.float32), scales)
+    with pytest.raises(ValueError, match="halves"):
+        half.widened(stored, scales[:-1])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from traceprop.errors import ModelError
 from traceprop.explain.estimators.base import AbstractEstimator, Found, subset_effects
-from traceprop.passes.attribution.top import top_products
+from traceprop.passes.attribution.top import NUMBERS, Piece, top_products
 from traceprop.passes.kernels.dispatch import topk
 from traceprop.runtime.progress import progress
 from traceprop.stores import GradientBlocks
@@ -51,24 +52,28 @@ class LoggedDot(AbstractEstimator):
         asked = self._queries(np.atleast_2d(asked)) * sign
         asked = np.ascontiguousarray(asked, dtype=np.float64 if self.blocks.dtype == "float64" else np.float32)
         samples = self.blocks.columns()["sample"]
-        once = len(samples) == len(self.store) and bool((np.bincount(samples, minlength=len(samples)) == 1).all())
+        rows = len(samples)
+        once = rows == len(self.store) and bool((np.bincount(samples, minlength=rows) == 1).all())
         del samples
         passes = 1 if once else -(-len(asked) * len(self.store) // SUMS)
         with progress("top rows", passes * len(self.blocks)) as advance:
-            scores, found = (top_products if once else self._top_sums)(self._gradients(), asked, k, advance)
+            if once:
+                scores, found = top_products(self._pieces(), asked, k, advance, rows)
+            else:
+                scores, found = self._top_sums(asked, k, advance)
         return (scores * sign).astype(np.float32), found, "estimated", self.why
 
-    def _gradients(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _pieces(self) -> Iterator[Piece]:
+        """The samples of a few rows at a time, and what gives their gradients."""
+        rows = max(256, NUMBERS // (self.blocks.width or 1))
         for block in self.blocks:
-            yield from block.parts()
+            yield from block.pieces(rows)
 
     def _queries(self, gradients: np.ndarray) -> np.ndarray:
         """Test gradients as products are taken with them."""
         return gradients
 
-    def _top_sums(
-        self, blocks: Any, asked: np.ndarray, k: int, advance: Callable[[int], None]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _top_sums(self, asked: np.ndarray, k: int, advance: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray]:
         """`top_products` of samples whose gradients were logged several times, or never: products add up."""
         scores = np.empty((len(asked), k), dtype=asked.dtype)
         found = np.empty((len(asked), k), dtype=np.int64)
@@ -76,8 +81,8 @@ class LoggedDot(AbstractEstimator):
         for start in range(0, len(asked), step):
             part = slice(start, start + step)
             total = np.zeros((len(self.store), len(asked[part])), dtype=asked.dtype)
-            for samples, gradients in self._gradients():
-                np.add.at(total, samples, gradients @ asked[part].T)
+            for samples, given in self._pieces():
+                np.add.at(total, samples, given() @ asked[part].T)
                 advance(len(samples))
             found[part] = topk(total.T, k)
             scores[part] = np.take_along_axis(total.T, found[part], axis=1)
@@ -113,11 +118,16 @@ class LoggedCosine(LoggedDot):
     name = "cosine"
     why = "cosines between gradients ignore curvature and size: only their order means something"
 
-    def _gradients(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _pieces(self) -> Iterator[Piece]:
         lengths = self.lengths()
         lengths = np.where(lengths > 0, lengths, 1.0)
-        for samples, gradients in super()._gradients():
-            yield samples, gradients / lengths[samples, None].astype(gradients.dtype)
+
+        def turned(samples: np.ndarray, given: Callable[[], np.ndarray]) -> np.ndarray:
+            gradients = given()
+            return gradients / lengths[samples, None].astype(gradients.dtype)
+
+        for samples, given in super()._pieces():
+            yield samples, partial(turned, samples, given)
 
     def _queries(self, gradients: np.ndarray) -> np.ndarray:
         lengths = np.linalg.norm(gradients, axis=1, keepdims=True)
