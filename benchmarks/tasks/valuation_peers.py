@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-ENVIRONMENT = Path(__file__).parent.parent / "cache" / "peers-valuation"
-CONSTRAINTS = Path(__file__).parent.parent.parent / "constraints.txt"
 # OpenDataVal pins libraries of 2023 that Python 3.11's current wheels no longer go with; its KNN-Shapley needs none of them.
 PEERS = ("dattri==0.3.0", "opendataval==1.3.0")
 NEEDED = (
@@ -27,21 +25,13 @@ NEEDED = (
 
 def environment() -> tuple[Path | None, str]:
     """Return the Python with both libraries, made where it is missing; or None, and what went wrong."""
-    python = ENVIRONMENT / "bin" / "python"
-    if (ENVIRONMENT / "complete").exists():
-        return python, ""
-    pip = [str(python), "-m", "pip", "install", "-q"]
-    for command in (
-        [sys.executable, "-m", "venv", str(ENVIRONMENT)],
-        [*pip, "-c", str(CONSTRAINTS), *NEEDED],
-        [*pip, "--no-deps", *PEERS],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["no message"]
-            return None, f"not installed: {lines[-1]}"
-    (ENVIRONMENT / "complete").touch()
-    return python, ""
+    # Imported here: the environment's Python runs this file too, and knows nothing of the project.
+    from benchmarks.peers.environment import NotInstalled, python
+
+    try:
+        return python("valuation", NEEDED, ["--no-deps", *PEERS]), ""
+    except NotInstalled as error:
+        return None, str(error)
 
 
 def values(python: Path, library: str, problem: dict[str, Any]) -> tuple[np.ndarray, float]:

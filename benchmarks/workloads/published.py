@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import environment
+
 VERSIONS = ("0.6.0", "0.7.0")
-CACHE = Path(__file__).parents[1] / "cache"
 
 
 def main(quick: bool) -> dict[str, Any]:
@@ -19,14 +19,8 @@ def main(quick: bool) -> dict[str, Any]:
 
 
 def _measured(version: str, quick: bool) -> dict[str, Any]:
-    python = CACHE / f"published-{version}" / "bin" / "python"
     try:
-        if not python.exists():
-            venv.create(python.parents[1], with_pip=True)
-        if subprocess.run(
-            [python, "-E", "-c", "import traceprop"], capture_output=True, check=False, cwd=CACHE
-        ).returncode:
-            _run([python, "-E", "-m", "pip", "install", "--quiet", f"traceprop=={version}"], 600)
+        python = environment.published(version, lent=False)  # NumPy alone, as it comes
         script = Path(__file__).parent / "published_script.py"
         out = _run([python, "-E", "-W", "ignore", script, *(["--quick"] if quick else [])], 1200)
         return json.loads(out.splitlines()[-1])  # type: ignore[no-any-return]
@@ -35,7 +29,7 @@ def _measured(version: str, quick: bool) -> dict[str, Any]:
 
 
 def _run(command: list[Any], seconds: float) -> str:
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, cwd=CACHE)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, cwd=environment.CACHE)
     if ran.returncode:
         raise RuntimeError(ran.stderr[-500:])
     return ran.stdout
