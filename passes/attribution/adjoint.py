@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,44 @@ class Step:
         return np.zeros((functions, *self.shape(position)))
 
 
+class Cotangents:
+    """Cotangents by value, to which parts are added: in place, once the sum is an array of this sweep's own."""
+
+    def __init__(self, given: Mapping[Value, Array]) -> None:
+        self._found = dict(given)
+        self._own: set[Value] = set()
+
+    def __contains__(self, value: Value) -> bool:
+        return value in self._found
+
+    def __getitem__(self, value: Value) -> Array:
+        return self._found[value]
+
+    def items(self) -> Iterable[tuple[Value, Array]]:
+        return self._found.items()
+
+    def pop(self, value: Value) -> Array | None:
+        self._own.discard(value)
+        return self._found.pop(value, None)
+
+    def add(self, value: Value, part: Array) -> None:
+        if value not in self._found:
+            self._found[value] = part
+        elif value in self._own:
+            self._found[value] += part
+        else:
+            self._found[value] = self._found[value] + part
+            self._own.add(value)
+
+    def add_at(self, value: Value, shape: tuple[int, ...], place: Any, part: Array) -> None:
+        """Add to some cells; `shape` is that of the whole cotangent."""
+        if value not in self._own:
+            held = self._found.get(value)
+            self._found[value] = np.zeros(shape) if held is None else np.array(held)
+            self._own.add(value)
+        self._found[value][place] += part
+
+
 class Adjoint:
     """The backward sweep over one program, at the values of one run, from parameters that `active` names."""
 
@@ -91,13 +129,13 @@ class Adjoint:
         self, values: Mapping[Value, Any], sizes: Sizes, cotangents: Mapping[Value, Array]
     ) -> dict[Value, Array]:
         """The same for k functions at once: float64 arrays (k, *shape) to float64 arrays (k, *shape)."""
-        found = dict(cotangents)
-        k = max((len(cotangent) for cotangent in found.values()), default=0)
+        found = Cotangents(cotangents)
+        k = max((len(cotangent) for cotangent in cotangents.values()), default=0)
         cells = {value: _cells(value, sizes) for op in self.ops for value in (*op.operands, op.result)}
         widest = max(cells.values(), default=1)
         for at in reversed(range(len(self.ops))):
             op = self.ops[at]
-            cotangent = found.pop(op.result, None)
+            cotangent = found.pop(op.result)
             if cotangent is None:
                 continue
             width = cells[op.result]
@@ -110,26 +148,33 @@ class Adjoint:
                 unit = np.eye(width)[part].reshape(-1, *cotangent.shape[1:])
                 for value, slopes in self._behind(at, values, sizes, unit, cells, k).items():
                     flat = mixed[:, part] @ slopes.reshape(len(unit), -1)
-                    _add(found, value, flat.reshape(k, *slopes.shape[1:]))
+                    found.add(value, flat.reshape(k, *slopes.shape[1:]))
         return {param: found[param] for param in self.program.params if param in found}
 
     def _behind(
         self, at: int, values: Mapping[Value, Any], sizes: Sizes, unit: Array, cells: Mapping[Value, int], k: int
-    ) -> dict[Value, Array]:
+    ) -> Cotangents:
         """Sweep from one op back, as far as the next values with fewer than k cells, which it gives."""
-        found = {self.ops[at].result: unit}
+        found = Cotangents({self.ops[at].result: unit})
         for op in reversed(self.ops[: at + 1]):
             if op.result in found and (op is self.ops[at] or cells[op.result] >= k):
-                self._step(op, values, sizes, found.pop(op.result), found)
+                own = found.pop(op.result)
+                assert own is not None
+                self._step(op, values, sizes, own, found)
         return found
 
     def _step(
-        self, op: Op, values: Mapping[Value, Any], sizes: Sizes, cotangent: Array, found: dict[Value, Array]
+        self, op: Op, values: Mapping[Value, Any], sizes: Sizes, cotangent: Array, found: Cotangents
     ) -> None:
-        pulled = _PULLS[op.definition](Step(op, values, sizes), cotangent)
-        for value, part in zip(op.operands, pulled, strict=False):
+        step = Step(op, values, sizes)
+        if op.definition is slice:  # of a table of many columns, one after another: never a whole one for each
+            shape = (len(cotangent), *step.shape(0))
+            for place, part in _sliced(step, cotangent):
+                found.add_at(op.operands[0], shape, place, part)
+            return
+        for value, part in zip(op.operands, _PULLS[op.definition](step, cotangent), strict=False):
             if part is not None and value in self.active:
-                _add(found, value, part)
+                found.add(value, part)
 
 
 BLOCK_CELLS = 1 << 24
@@ -146,10 +191,6 @@ def _cells(value: Value, sizes: Sizes) -> int:
     return math.prod(size(dim, sizes) for dim in value.type.dims)
 
 
-def _add(found: dict[Value, Array], value: Value, part: Array) -> None:
-    found[value] = found[value] + part if value in found else part
-
-
 def size(dim: Dim, sizes: Sizes) -> int:
     """The number that a dim stands for."""
     return int(evaluate(dim, sizes))
@@ -158,6 +199,8 @@ def size(dim: Dim, sizes: Sizes) -> int:
 def _has_rule(op: Op) -> bool:
     if op.definition is elementwise:
         return op.payload in _CELLS
+    if op.definition is slice:
+        return True
     return op.definition in _PULLS and op.payload in _KNOWN_FOLDS.get(op.definition, {op.payload})
 
 
@@ -234,22 +277,21 @@ _TABLE_CELLS: dict[str, Pull] = {
 _CELLS = PARTIALS.keys() | FLAT | _TABLE_CELLS.keys()
 
 
-def _slice(step: Step, cotangent: Array) -> Sequence[Array | None]:
-    out = step.zeros(0, len(cotangent))
+def _sliced(step: Step, cotangent: Array) -> Iterator[tuple[Any, Array]]:
+    """Where in the operand's cotangent parts of a slice's go."""
     op = step.op
     table = op.operands[0].type
+    every = builtins.slice(None)
     if not isinstance(table, TableType):
-        items = [_plain(item, step.sizes) for item in op.attrs["index"]]
-        out[(builtins.slice(None), *items)] += cotangent  # basic indexing: a view
-        return [out]
+        yield (every, *(_plain(item, step.sizes) for item in op.attrs["index"])), cotangent  # basic indexing: a view
+        return
     names = [op.attrs["column"]] if "column" in op.attrs else op.attrs["columns"]
     column = cotangent[:, :, None] if cotangent.ndim == 2 else cotangent
     at = 0
     for first, width in column_ranges(table, names):
         start, count = size(first, step.sizes), size(width, step.sizes)
-        out[:, :, start : start + count] += column[:, :, at : at + count]
+        yield (every, every, builtins.slice(start, start + count)), column[:, :, at : at + count]
         at += count
-    return [out]
 
 
 def _plain(item: Any, sizes: Sizes) -> Any:
@@ -345,7 +387,6 @@ def _segment(step: Step, cotangent: Array) -> Sequence[Array | None]:
 
 _PULLS: dict[OpDef, Pull] = {
     elementwise: _elementwise,
-    slice: _slice,
     concat: _concat,
     gather: _gather,
     reduce: _reduce,

@@ -27,7 +27,10 @@ class _Leg:
         self.adjoint: Adjoint = known["sweep"]
         given = dict(zip(call.program.params, call.concrete_inputs(), strict=True))
         computed = [value for value in self.adjoint.needed if value not in given]
-        outcome = call.restricted(computed).outcome() if computed else call.outcome()
+        if computed and "run" not in known:
+            known["run"] = call.restricted(computed).program
+        again = Call(known["run"], call.inputs, call.executor, call.options) if computed else call
+        outcome = again.outcome()
         self.values: dict[Value, Any] = given | dict(zip(computed, outcome.results, strict=False))
         self.sizes = outcome.sizes
         self.rows = max(
