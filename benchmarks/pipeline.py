@@ -1,6 +1,9 @@
 """Influence through the pipeline on Adult: do scores rank whole pipelines that were really run again on half of the rows?
 
 Truth, for every subset: encoder, scaler, features of training and test rows, and the model, all from the rows that stay.
+
+Every half is run again, and its complement too: what is additive in the rows is in the difference of the two alone, so its rank
+correlation with the half says how far any sum over rows could come.
 """
 
 from __future__ import annotations
@@ -39,21 +42,28 @@ def main(quick: bool = False) -> dict[str, Any]:
                 "adult, whole pipelines run again",
                 "features fixed",
                 "through the pipeline",
+                "banzhaf",
+                "a sum could reach",
                 "effect of a whole set",
                 "cost",
+                "cost of banzhaf",
             ],
             [
                 [
                     f"{case['features']}, n = {case['rows']:,}",
                     f"{case['lds_frozen']:.3f}",
                     f"{case['lds_pipeline']:.3f}",
+                    f"{case['lds_banzhaf']:.3f}",
+                    f"{case['most_additive']:.3f}",
                     f"{case['lds_effect']:.3f}",
-                    f"{case['cost']:.1f}×",
+                    f"{case['seconds']:.2f} s ({case['cost']:.1f}×)",
+                    f"{case['seconds_banzhaf']:.1f} s",
                 ]
                 for case in found
             ],
             f"LDS over {TESTS} test rows, against {8 if quick else SUBSETS} pipelines and models run again on random halves of "
-            "the rows. Cost: CPU time of all scores through the pipeline, one thread, over that of one run again.",
+            "the rows. A sum could reach: the LDS of f(S) − f(rest), which holds all that is additive in f. Cost: CPU time of "
+            "all scores through the pipeline, one thread, and over that of one run again.",
         ),
     }
 
@@ -69,14 +79,20 @@ def _case(rows: int, kind: str, quick: bool) -> dict[str, Any]:
     with tp.training_context(_fit(np.asarray(X), np.asarray(y)), X, y) as ctx:
         pass
     store = ctx.gradient_store
-    kept, truth = _truth(prepare, people, new, y_new, kind, 8 if quick else SUBSETS)
+    kept, truth, others = _truth(prepare, people, new, y_new, kind, 8 if quick else SUBSETS)
     engine = tp.attribution_engine(store, through="pipeline")
     scores = engine.scores(X_new, y_new)
     frozen = tp.attribution_engine(store, through="features").scores(X_new, y_new)
     effects = engine.effect(~kept, X_new, y_new)
     mask = kept[0]
-    ours, again = cpu_seconds(
-        lambda: engine.scores(X_new, y_new),
+    halves = tp.attribution_engine(store, "banzhaf", through="pipeline").scores(X_new, y_new)
+
+    def scored(estimator: str) -> Any:
+        return tp.attribution_engine(store, estimator, through="pipeline").scores(X_new, y_new)
+
+    ours, averaged, again = cpu_seconds(
+        lambda: scored("influence"),
+        lambda: scored("banzhaf"),
         lambda: _again(prepare, people, new, y_new, mask),
         rounds=1 if quick else 3,
     )
@@ -87,11 +103,15 @@ def _case(rows: int, kind: str, quick: bool) -> dict[str, Any]:
         "columns": int(X.shape[1]),
         "lds_frozen": float(lds(members @ np.asarray(frozen).T, truth).mean()),
         "lds_pipeline": float(lds(members @ np.asarray(scores).T, truth).mean()),
+        "lds_banzhaf": float(lds(members @ np.asarray(halves).T, truth).mean()),
+        "most_additive": float(lds(truth - others, truth).mean()),
         "lds_effect": float(lds(np.asarray(effects), truth).mean()),
         "verdict": scores.verdict,
         "why": scores.why,
         "cost": ours["seconds"] / again["seconds"],
         "seconds": ours["seconds"],
+        "seconds_banzhaf": averaged["seconds"],
+        "seconds_again": again["seconds"],
     }
 
 
@@ -142,20 +162,22 @@ def _again(prepare: Any, people: Any, new: Any, y_new: np.ndarray, mask: np.ndar
 
 def _truth(
     prepare: Any, people: Any, new: Any, y_new: np.ndarray, kind: str, subsets: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Halves of the rows, (s, n), the new rows' margins without the others, (s, t), and with the others alone."""
     from rich.progress import track
 
     rows = len(people)
-    path = CACHE / f"pipeline_{kind.replace(' ', '_')}_{rows}_{SEED}_{subsets}.npz"
+    path = CACHE / f"pipeline_{kind.replace(' ', '_')}_{rows}_{SEED}_{subsets}_both.npz"
     if path.exists():
         with np.load(path) as stored:
-            return stored["kept"], stored["margins"]
+            return stored["kept"], stored["margins"], stored["others"]
     rng = np.random.default_rng(SEED)
     kept = np.zeros((subsets, rows), dtype=bool)
-    found = np.empty((subsets, len(y_new)))
-    for mask, margins in track(list(zip(kept, found, strict=True)), description="running again", transient=True):
-        mask[rng.permutation(rows)[: rows // 2]] = True
-        margins[:] = _again(prepare, people, new, y_new, mask)
+    margins, others = np.empty((2, subsets, len(y_new)))
+    for k in track(range(subsets), description="running again", transient=True):
+        kept[k, rng.permutation(rows)[: rows // 2]] = True
+        margins[k] = _again(prepare, people, new, y_new, kept[k])
+        others[k] = _again(prepare, people, new, y_new, ~kept[k])
     CACHE.mkdir(exist_ok=True)
-    np.savez_compressed(path, kept=kept, margins=found)
-    return kept, found
+    np.savez_compressed(path, kept=kept, margins=margins, others=others)
+    return kept, margins, others

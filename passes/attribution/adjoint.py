@@ -109,8 +109,8 @@ class Adjoint:
             if op.definition.effect or not any(value in self.active for value in op.operands) or not _smooth(op.result):
                 continue
             if not _has_rule(op):
-                where = op.location or "an unknown line"
-                self.stopped[f"{op.label} at {where} has no derivative here"] = None
+                what = _IN_WORDS.get(op.payload or "", op.label)
+                self.stopped[f"{what} at {op.location or 'an unknown line'} has no derivative here"] = None
                 continue
             self.active.add(op.result)
             self.ops.append(op)
@@ -163,19 +163,19 @@ class Adjoint:
                 self._step(op, values, sizes, own, found)
         return found
 
-    def _step(
-        self, op: Op, values: Mapping[Value, Any], sizes: Sizes, cotangent: Array, found: Cotangents
-    ) -> None:
+    def _step(self, op: Op, values: Mapping[Value, Any], sizes: Sizes, cotangent: Array, found: Cotangents) -> None:
         step = Step(op, values, sizes)
         if op.definition is slice:  # of a table of many columns, one after another: never a whole one for each
             shape = (len(cotangent), *step.shape(0))
-            for place, part in _sliced(step, cotangent):
-                found.add_at(op.operands[0], shape, place, part)
+            for place, cells in _sliced(step, cotangent):
+                found.add_at(op.operands[0], shape, place, cells)
             return
         for value, part in zip(op.operands, _PULLS[op.definition](step, cotangent), strict=False):
             if part is not None and value in self.active:
                 found.add(value, part)
 
+
+_IN_WORDS = {"weighted.log_absent": "whether a group has a row left"}
 
 BLOCK_CELLS = 1 << 24
 """Cells of the largest array that a sweep over many functions makes at once: 128 MB."""

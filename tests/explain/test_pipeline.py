@@ -180,6 +180,8 @@ class TestInfluence:
         effects = engine.effect(~kept, fitted.X_new, fitted.y_new)
         assert lds(kept @ np.asarray(frozen).T) < 0.85
         assert lds(kept @ np.asarray(scores).T) > 0.90
+        halves = tp.attribution_engine(fitted.store, "banzhaf").scores(fitted.X_new, fitted.y_new)
+        assert lds(kept @ np.asarray(halves).T) > lds(kept @ np.asarray(scores).T)
         assert lds(np.asarray(effects)) > 0.98
 
     def test_explanations_of_lazy_rows(self, fitted):
@@ -266,7 +268,7 @@ class TestWhereNothingIsAsked:
     def test_other_estimators_hold_features_fixed(self, fitted):
         newton = tp.attribution_engine(fitted.store, "newton").scores(fitted.X_new[:3], fitted.y_new[:3])
         assert "through the pipeline" not in newton.why
-        with pytest.raises(ModelError, match="is for estimator='influence', not 'newton'"):
+        with pytest.raises(ModelError, match="is for estimator='influence' and 'banzhaf', not 'newton'"):
             tp.attribution_engine(fitted.store, "newton", through="pipeline")
 
     def test_unlearning_follows_the_pipeline(self, store):

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 import traceprop as tp
-from traceprop.errors import NothingToForgetError
+from traceprop.errors import LineageError, NothingToForgetError
 from traceprop.tracing.reweighted import Reweighting
 
 RNG = np.random.default_rng(11)
@@ -136,6 +136,88 @@ def test_scores_are_the_derivative_of_the_whole_run(prepare):
         row = int(rows[samples == sample][0])
         want = (margins(row, 1e-3) - margins(row, -1e-3)) / 2e-3
         np.testing.assert_allclose(scores[:, sample], want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+
+
+VISITS = pl.DataFrame(
+    {"city": RNG.choice(CITIES["city"].to_list()[:3], 40), "cost": RNG.gamma(2.0, size=40), "dose": RNG.normal(size=40)}
+)
+
+
+def visited(people: Any, cities: Any) -> Any:
+    """What a visit costs in the city, from a table whose rows become nobody's row; the towns with no visit drop out."""
+    costs = cities.group_by("city").agg(cost="mean", dose="std")
+    both = people.join(costs.select(["city", "cost"]), on="city")
+    x = scaled(both[["age", "cost", "dose"]].to_numpy("float64"))
+    return x, both["sick"], x[:8]
+
+
+@pytest.mark.parametrize(("prepare", "table"), [(joined, CITIES), (visited, VISITS)], ids=["joined", "grouped"])
+class TestRowsOfAnotherTable:
+    """Rows of `cities`: each is behind all who joined it, or behind a statistic."""
+
+    def test_scores_are_the_derivative_of_the_whole_run(self, prepare, table):
+        whole = run(prepare, cities=table)
+        labels = np.arange(len(whole.asked)) % 2
+        scores = tp.attribution_engine(stored(whole)).scores(whole.asked, labels, source="cities")
+        assert scores.shape == (len(labels), len(table))
+        last = "whether a group has a row left" in scores.why
+        assert (scores.verdict, last) == (("estimated", True) if prepare is visited else ("exact", False))
+        for row in (0, 2):
+            high, low = (self.margins(whole, labels, len(table), row, 1e-3 * sign) for sign in (1, -1))
+            want = (high - low) / 2e-3
+            np.testing.assert_allclose(scores[:, row], want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+
+    @staticmethod
+    def margins(whole, labels, rows, row, step):
+        weights = np.ones(rows)
+        weights[row] += step
+        work = Reweighting({"cities": weights})
+        X = work.value(whole.X).compute()
+        own = work.rows(whole.X)
+        own = None if own is None else own.compute()
+        model = new_model().fit(X, whole.y.compute(), sample_weight=own)
+        return model.decision_function(work.value(whole.asked).compute()) * (2 * labels - 1)
+
+    def test_effects_are_those_of_the_run_without_the_row(self, prepare, table):
+        whole = run(prepare, cities=table)
+        labels, rows = np.arange(len(whole.asked)) % 2, [0, 2]
+        engine = tp.attribution_engine(stored(whole))
+        effects = engine.effect([[row] for row in rows], whole.asked, labels, source="cities")
+        before = whole.model.decision_function(whole.asked.compute())
+        for row, effect in zip(rows, effects, strict=True):
+            again = run(prepare, cities=table[np.setdiff1d(np.arange(len(table)), [row])])
+            work = Reweighting({"cities": (np.arange(len(table)) != row).astype(float)})
+            new = again.model.decision_function(work.value(whole.asked).compute())
+            want = (new - before) * (2 * labels - 1)
+            assert np.abs(effect - want).max() < 0.1 * np.abs(want).max()
+
+
+def test_with_features_fixed_a_row_of_a_joined_table_has_the_sum_of_its_samples():
+    whole = run(joined)
+    store, labels = stored(whole), np.arange(8) % 2
+    engine = tp.attribution_engine(store, through="features")
+    plain = whole.asked.compute()
+    ours, each = engine.scores(plain, labels, source="cities"), engine.scores(plain, labels)
+    cork = (PEOPLE["city"] == "Cork").to_numpy()
+    people = dict(zip(*store.owners.pairs["people"], strict=True))
+    mine = np.array([cork[people[sample]] for sample in range(len(store))])
+    np.testing.assert_allclose(ours[:, 1], each[:, mine].sum(axis=1), rtol=1e-4)
+    assert "the sum of the samples" in ours.why
+    sets = engine.effect([[1]], plain, labels, source="cities")
+    np.testing.assert_array_equal(sets, engine.effect([np.flatnonzero(mine)], plain, labels))
+
+
+def test_explanations_rank_rows_of_the_table_that_is_asked_about():
+    whole = run(joined)
+    engine = tp.attribution_engine(stored(whole))
+    scores = engine.scores(whole.asked[2:3], [1], source="cities")
+    found = engine.explain(whole.asked[2:3], [1], source="cities").top(4)
+    assert [entry["row"] for entry in found] == np.argsort(-scores[0]).tolist()
+    assert {entry["source_id"] for entry in found} == {"cities"}
+    people = engine.scores(whole.asked[2:3], [1])
+    assert "source='cities' asks about those" in people.why
+    with pytest.raises(LineageError, match=r"no source called 'city' among .* did you mean 'cities'"):
+        engine.scores(whole.asked, np.zeros(8, dtype=int), source="city")
 
 
 def test_a_row_of_a_joined_table_takes_everybody_who_joined_it():

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ModelError
-from traceprop.explain.estimators import Found, Influence
+from traceprop.explain.estimators import Banzhaf, Found, Influence
 from traceprop.explain.estimators import estimator as choose_estimator
-from traceprop.explain.pipeline_influence import PipelineInfluence
+from traceprop.explain.pipeline_influence import PipelineBanzhaf, PipelineInfluence
 from traceprop.explain.result import AttributionResult
 from traceprop.explain.scores import Scores
 from traceprop.explain.through import check_through, has_pipeline, held_for
@@ -42,15 +42,17 @@ def attribution_engine(
         "dot" and "cosine" with test gradients.
     estimator
         "influence": exact Hessian for linear models, Gauss-Newton for networks; "newton": the same with the curvature of the
-        rows that stay; "trak": Gauss-Newton of projected gradients; "ekfac": layer by layer; "tracin", "dot", "cosine",
+        rows that stay; "banzhaf": influence at half of the rows, in the mean, which is nearer to what removing many does (of
+        linear models); "trak": Gauss-Newton of projected gradients; "ekfac": layer by layer; "tracin", "dot", "cosine",
         "last-layer": gradient dot products, without curvature; "batch-mean": of one gradient per step; "replay": the recorded
         run itself, differentiated; "auto": influence, where it can be had. docs/attribution.md says when to use which.
     through
         "features": the features are held fixed. "pipeline": what a removed row does to means, scalers, imputers and
         encodings, and so to all rows' features, counts too; the training data, and test rows that are new to the
         pipeline, must be lazy. What has no weighted form or no derivative is held fixed and named in `.why`.
-        None: "pipeline" with the influence estimator, where training and test rows are lazy values of one program or of
-        its fitted pipeline and at least one reduction over rows has a weighted form; else "features". `.why` says which.
+        None: "pipeline" with the estimators "influence" and "banzhaf", where training and test rows are lazy values of one
+        program or of its fitted pipeline and at least one reduction over rows has a weighted form; else "features". `.why`
+        says which.
     outcome
         What is explained: "margin", log p_y / (1 - p_y) of the given y; "loss", minus the loss; "auto", the margin for
         a cross-entropy loss or a classifier, else minus the loss.
@@ -95,6 +97,10 @@ def attribution_engine(
     )
 
 
+_FOLLOWED: dict[type, type[PipelineInfluence]] = {Influence: PipelineInfluence, Banzhaf: PipelineBanzhaf}
+"""The estimators that go through the pipeline, and what does so."""
+
+
 class AttributionEngine:
     """Which training rows raise or lower the outcome of test rows. See `attribution_engine`.
 
@@ -107,49 +113,67 @@ class AttributionEngine:
         self.store = store
         self.through = through
         self._estimator = choose_estimator(estimator, store, outcome, **options)
-        self._pipeline = None
-        influence = type(self._estimator) is Influence
-        if through == "pipeline" and not influence:
-            raise ModelError(f"through='pipeline' is for estimator='influence', not {self._estimator.name!r}")
-        if through == "pipeline" or (through is None and influence and has_pipeline(store)):
-            self._pipeline = PipelineInfluence(store, outcome)
+        self._pipeline: PipelineInfluence | None = None
+        followed = _FOLLOWED.get(type(self._estimator))
+        if through == "pipeline" and followed is None:
+            raise ModelError(
+                f"through='pipeline' is for estimator='influence' and 'banzhaf', not {self._estimator.name!r}"
+            )
+        if followed is not None and (through == "pipeline" or (through is None and has_pipeline(store))):
+            self._pipeline = followed(store, outcome)
 
     @property
     def estimator(self) -> str:
         """The estimator's name."""
         return self._estimator.name
 
-    def scores(self, X_test: Any, y_test: Any) -> Scores:
+    def scores(self, X_test: Any, y_test: Any, source: str | None = None) -> Scores:
         """Score every training row for every test row: float32 (t, n), positive where it raises the outcome.
 
         A row's score is, to first order, minus the change of the outcome when that row's own loss is dropped from
         the fit. Scores of samples that were forgotten are 0. `.verdict` and `.why` tell how far to trust them.
 
+        With `source`, the rows of that source instead: float32 (t, rows). A row of a table that was joined counts with
+        all the samples that are made of it, and through the pipeline one that is behind none counts by the statistics.
+
         Raises
         ------
         ModelError
             Test rows of another width, of unequal length, not finite, or with labels that training had not.
+        LineageError
+            A source that is not among the training data's.
         """
+        if source is not None:
+            self.store.owners.check_source(source)
         pipeline, note = self._followed(X_test)
         if pipeline is not None:
-            return Scores.of(*pipeline.scores(X_test, y_test))
-        return _noted(self._estimator.scores(*test_data(X_test, y_test)), note)
+            return Scores.of(*pipeline.scores(X_test, y_test, source))
+        values, verdict, why = self._estimator.scores(*test_data(X_test, y_test))
+        if source is not None:
+            values = self.store.owners.summed(source, values)
+            why = f"{why}; a row of {source!r} has the sum of the samples that are made of it"
+        return _noted((values, verdict, why), note)
 
-    def effect(self, subsets: Any, X_test: Any, y_test: Any) -> Scores:
+    def effect(self, subsets: Any, X_test: Any, y_test: Any, source: str | None = None) -> Scores:
         """Predict the change of each outcome when each set of training rows is removed: float32 (s, t).
 
-        `subsets` is a list of sets of sample positions, or a boolean (s, n) array of the rows to remove.
+        `subsets` is a list of sets of sample positions, or a boolean (s, n) array of the rows to remove; with `source`, of
+        rows of that source, each of which takes all the samples along that are made of it.
 
         Raises
         ------
         LineageError
-            A position out of range.
+            A position out of range, or a source that is not among the training data's.
         """
+        owners = self.store.owners
+        sets = _subsets(subsets, len(self.store) if source is None else owners.rows_in(source))
         pipeline, note = self._followed(X_test)
         if pipeline is not None:
-            return Scores.of(*pipeline.effect(_subsets(subsets, len(self.store)), X_test, y_test))
+            return Scores.of(*pipeline.effect(sets, X_test, y_test, source))
         X, y = test_data(X_test, y_test)
-        return _noted(self._estimator.effect(_subsets(subsets, len(self.store)), X, y), note)
+        if source is not None:
+            sets = [owners.samples_of(source, rows) for rows in sets]
+        return _noted(self._estimator.effect(sets, X, y), note)
 
     def attribute(self, test_gradient: Any, top_k: int = 10) -> AttributionResult:
         """Explain by the gradient of a test *loss* in the model's parameters; the outcome is minus that loss.
@@ -161,12 +185,16 @@ class AttributionEngine:
         values, verdict, why = (asked or self._estimator).of_gradient(test_gradient)
         return AttributionResult(Scores.of(values, verdict, why), self.store.owners, top_k)
 
-    def explain(self, x: Any, y: Any, top_k: int = 10) -> AttributionResult:
-        """Explain the outcome of one row x, (d,) or (1, d), with its label y: the rows that raise and lower it most."""
+    def explain(self, x: Any, y: Any, top_k: int = 10, source: str | None = None) -> AttributionResult:
+        """Explain the outcome of one row x, (d,) or (1, d), with its label y: the rows that raise and lower it most.
+
+        With `source`, rows of that source are ranked instead of training rows: those of a table that was joined, say.
+        """
+        owners = self.store.owners if source is None else self.store.owners.of_rows(source)
         if self._pipeline is not None and is_lazy(x):
             return AttributionResult(
-                self.scores(x[None] if x.ndim == 1 else x, np.atleast_1d(plain_array(y, "y")))[0],
-                self.store.owners,
+                self.scores(x[None] if x.ndim == 1 else x, np.atleast_1d(plain_array(y, "y")), source)[0],
+                owners,
                 top_k,
             )
         features, label = plain_array(x, "x"), np.atleast_1d(plain_array(y, "y"))
@@ -177,7 +205,7 @@ class AttributionEngine:
             raise ModelError(
                 f"explain takes one row and its label, not {features.shape} and {label.shape}; scores() takes many"
             )
-        return AttributionResult(self.scores(features, label)[0], self.store.owners, top_k)
+        return AttributionResult(self.scores(features, label, source)[0], owners, top_k)
 
     def top_k(
         self, X_test: Any = None, y_test: Any = None, k: int = 10, *, test_gradients: Any = None, harmful: bool = False

@@ -39,36 +39,49 @@ class _Leg:
 
 
 class Sweep:
-    """The backward sweep of a reweighting, through the calls that it has made; their forward values are computed once.
-
-    `stopped` names the ops that pass no slope on, `widest` is the largest number of rows on the way.
-    """
+    """The backward sweep of a reweighting, through the calls that it has made; their forward values are computed once."""
 
     def __init__(self, work: Reweighting) -> None:
-        self._legs = {again.call: _Leg(again.call) for again in work.calls()}
-        self.stopped = tuple(dict.fromkeys(text for leg in self._legs.values() for text in leg.adjoint.stopped))
-        self.widest = max((leg.rows for leg in self._legs.values()), default=1)
-        self._names = {source: name for name, source in work.vectors().items()}
+        self._work = work
+        self._made: dict[Call, _Leg] = {}
+
+    @property
+    def stopped(self) -> tuple[str, ...]:
+        """The ops that pass no slope on."""
+        return tuple(dict.fromkeys(text for leg in self._legs().values() for text in leg.adjoint.stopped))
+
+    @property
+    def widest(self) -> int:
+        """The largest number of rows on the way."""
+        return max((leg.rows for leg in self._legs().values()), default=1)
+
+    def _legs(self) -> dict[Call, _Leg]:
+        """All calls that the reweighting has made by now, each behind those that it reads from."""
+        calls = [again.call for again in self._work.calls()]
+        self._made = {call: self._made.get(call) or _Leg(call) for call in calls}
+        return self._made
 
     def pull(self, cotangents: Sequence[tuple[Any, np.ndarray]]) -> dict[str, np.ndarray]:
         """Slopes per source row, float64 (k, rows) by source id, of k sums of cotangents (k, *shape) times lazy values."""
+        legs = self._legs()
+        names = {source: name for name, source in self._work.vectors().items()}
         waiting: dict[Call, dict[Value, np.ndarray]] = {}
         slopes: dict[str, np.ndarray] = {}
 
         def push(given: Any, cotangent: np.ndarray) -> None:
             if isinstance(given, Source):
-                name = self._names.get(given)  # type: ignore[call-overload]
+                name = names.get(given)  # type: ignore[call-overload]
                 if name is not None:
                     slopes[name] = slopes[name] + cotangent if name in slopes else cotangent
                 return
             call = given.call()
-            if call in self._legs:
+            if call in legs:
                 into = waiting.setdefault(call, {})
                 into[given.value] = into[given.value] + cotangent if given.value in into else cotangent
 
         for lazy, cotangent in cotangents:
             push(lazy, cotangent)
-        for call, leg in reversed(self._legs.items()):
+        for call, leg in reversed(legs.items()):
             here = waiting.pop(call, None)
             if here is None:
                 continue

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from traceprop.errors import LineageError
 from traceprop.tracing.lazy import is_lazy
@@ -59,6 +60,25 @@ class Owners:
         self.check_source(source_id)
         samples, owners = self.pairs[source_id]
         return np.unique(samples[np.isin(owners, rows)])
+
+    def rows_in(self, source_id: str) -> int:
+        """The number of rows of a source. Raises LineageError for an unknown one."""
+        self.check_source(source_id)
+        if self.view is None:
+            return int(self.pairs[source_id][1].max(initial=-1)) + 1
+        return int(self.source(source_id).n_rows)
+
+    def summed(self, source_id: str, values: np.ndarray) -> np.ndarray:
+        """From samples (k, n) to the rows of a source, (k, rows): each has the sum of the samples that are made of it."""
+        samples, rows = self.pairs[source_id]
+        shape = (self.rows_in(source_id), self.n)
+        made = scipy.sparse.csr_array((np.ones(len(rows)), (rows, samples)), shape)
+        return np.ascontiguousarray((made @ values.T).T, dtype=values.dtype)
+
+    def of_rows(self, source_id: str) -> Owners:
+        """Owners whose samples are the rows of a source, each its own."""
+        every = np.arange(self.rows_in(source_id), dtype=np.int64)
+        return Owners(len(every), {source_id: (every, every)}, self.view, self.label_view)
 
     def rows_of(self, sample: int) -> list[tuple[str, int]]:
         """Give the (source id, row) pairs behind one sample."""

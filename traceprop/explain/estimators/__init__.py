@@ -2,6 +2,6 @@
 
 from traceprop.explain.estimators.base import AbstractEstimator, Found, subset_effects
 from traceprop.explain.estimators.choose import estimator
-from traceprop.explain.estimators.linear import Influence
+from traceprop.explain.estimators.linear import Banzhaf, Influence
 
-__all__ = ["AbstractEstimator", "Found", "Influence", "estimator", "subset_effects"]
+__all__ = ["AbstractEstimator", "Banzhaf", "Found", "Influence", "estimator", "subset_effects"]

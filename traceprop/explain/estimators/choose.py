@@ -7,7 +7,7 @@ from typing import Any
 from traceprop.errors import ModelError
 from traceprop.explain.estimators.base import AbstractEstimator
 from traceprop.explain.estimators.batch_mean import BatchMean
-from traceprop.explain.estimators.linear import LARGEST_HESSIAN, Cosine, Dot, Influence, Newton
+from traceprop.explain.estimators.linear import LARGEST_HESSIAN, Banzhaf, Cosine, Dot, Influence, Newton
 from traceprop.explain.estimators.logged import LoggedCosine, LoggedDot
 from traceprop.explain.estimators.network import (
     LARGEST_KERNEL,
@@ -32,7 +32,7 @@ def _table(*classes: Any) -> dict[str, Any]:
     return {found.name: found for found in classes}
 
 
-LINEAR = _table(Influence, Newton, Dot, Cosine, BatchMean)
+LINEAR = _table(Influence, Newton, Banzhaf, Dot, Cosine, BatchMean)
 NETWORK = _table(
     GaussNewtonInfluence,
     GaussNewtonNewton,

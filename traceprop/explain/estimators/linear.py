@@ -11,6 +11,7 @@ from traceprop.errors import ModelError
 from traceprop.explain.estimators.base import AbstractEstimator, Found, subset_effects
 from traceprop.passes.attribution.dot import cosine_scores, dot_scores, gradient_lengths
 from traceprop.passes.attribution.effect import removal_effects
+from traceprop.passes.attribution.halves import DERIVATIVE, places, settled
 from traceprop.passes.attribution.influence import influence_scores, parameter_gradients
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective, unflat
@@ -51,10 +52,13 @@ class AbstractLinearEstimator(AbstractEstimator):
         """No scores of `many` test rows."""
         return np.empty((many, len(self.store)), dtype=np.float32), "refused", why
 
-    def _test_rows(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, np.ndarray, Floats]:
-        """Features, encoded targets, and the outcomes' gradients in the logits."""
+    def _test_rows(
+        self, X: np.ndarray, y: np.ndarray, theta: Floats | None = None
+    ) -> tuple[Floats, np.ndarray, Floats]:
+        """Features, encoded targets, and the outcomes' gradients in the logits, at other parameters if given."""
         features, targets = self.adapter.features(X), self.adapter.targets(y)
-        return features, targets, outcome_gradients(self.kind, self.objective.loss, features @ self.theta, targets)
+        logits = features @ (self.theta if theta is None else theta)
+        return features, targets, outcome_gradients(self.kind, self.objective.loss, logits, targets)
 
 
 class Influence(AbstractLinearEstimator):
@@ -118,6 +122,32 @@ class Newton(Influence):
 
     name = "newton"
     leave_out = True
+
+
+class Banzhaf(Influence):
+    """What a row adds to half of the others, in the mean: influence at the minima of such objectives."""
+
+    name = "banzhaf"
+
+    def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
+        features, _, slopes = self._test_rows(X, y)
+        found, verdict, why = self._of_gradients(parameter_gradients(features, slopes))
+        if verdict == "refused":
+            return found, verdict, why
+        found[:] = 0
+        for share, kept, weight in places(self.objective.kept):
+            _, theta, fit = settled(self.objective, kept, weight, self.theta)
+            if fit.verdict == "refused":
+                return found, "refused", f"at half of the rows, {fit.why}"
+            gradients = parameter_gradients(features, self._test_rows(X, y, theta)[2])
+            found += share / weight * influence_scores(self.objective, theta, fit.curvature, gradients)
+        return found, "estimated", f"{why}; {DERIVATIVE}"
+
+    def of_gradient(self, gradient: Any) -> Found:
+        raise ModelError(
+            "estimator='banzhaf' fits other models, in which a test gradient of this one means nothing; use engine.explain or "
+            "engine.scores"
+        )
 
 
 class Dot(AbstractLinearEstimator):
