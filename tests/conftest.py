@@ -80,6 +80,16 @@ def data_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def quick_xla():
+    """XLA without most optimisations, for tests that compile much and run it once or twice."""
+    jax = pytest.importorskip("jax")
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="session")
 def client():
     """A client of a real `LocalCluster`: two worker processes of one thread each, which tests may kill."""

@@ -21,6 +21,7 @@ from traceprop.ir.location import user_location
 from traceprop.ir.types import dtype_name, numpy_dtype
 from traceprop.passes.optimize.same_call import Unlike, key_of
 from traceprop.tracing.jaxpr import control, decompositions, elementwise, folds, linalg, rows, scatter, shape, windows
+from traceprop.tracing.jaxpr.flat import Flat, FlatEquation
 from traceprop.tracing.jaxpr.graph import MANY_CELLS, Equation, Graph, Handler, Held, Known, traced
 from traceprop.tracing.jaxpr.known import by_numpy
 from traceprop.tracing.structure import flatten, rebuild
@@ -243,6 +244,50 @@ class _Bound:
         return (self.eqn.primitive, self.keyed, key_of(self.eqn.params))
 
 
+_INLINED = _CALLS - {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+"""Calls that are no more than what stands in them; the others have derivatives of their own."""
+
+
+def flat(function: Callable[..., Any], *arguments: Any) -> Flat:
+    """The equations of a function of pytrees of arrays that gives one array, at the shapes and dtypes of some arguments."""
+    closed = jax.make_jaxpr(function)(*arguments)
+    avals: list[Any] = []
+    constants: dict[int, Any] = {}
+    equations: list[FlatEquation] = []
+
+    def new(aval: Any, value: Any = None) -> int:
+        avals.append(aval)
+        if value is not None:
+            constants[len(avals) - 1] = value
+        return len(avals) - 1
+
+    def laid(jaxpr: Any, given: Sequence[int]) -> list[int]:
+        outer = jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else core.ClosedJaxpr(jaxpr, ())
+        body = outer.jaxpr
+        env: dict[Any, int] = dict(zip(body.invars, given, strict=True))
+        env.update((v, new(v.aval, value)) for v, value in zip(body.constvars, outer.consts, strict=True))
+
+        def number(v: Any) -> int:
+            return new(v.aval, np.asarray(v.val, v.aval.dtype)) if isinstance(v, core.Literal) else env[v]
+
+        for eqn in body.eqns:
+            inputs = [number(v) for v in eqn.invars]
+            if eqn.primitive.name in _INLINED:
+                outputs = laid(eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr"), inputs)
+            else:
+                outputs = [new(v.aval) for v in eqn.outvars]
+                bound = functools.partial(_bound, eqn)
+                equations.append(FlatEquation(eqn.primitive.name, eqn.params, tuple(inputs), tuple(outputs), bound))
+            env.update(zip(eqn.outvars, outputs, strict=True))
+        return [number(v) for v in body.outvars]
+
+    inputs = [new(v.aval) for v in closed.jaxpr.invars]
+    [output] = laid(closed, inputs)
+    shapes = tuple(tuple(map(int, aval.shape)) for aval in avals)
+    dtypes = tuple(aval.dtype for aval in avals)
+    return Flat(tuple(inputs), output, constants, tuple(equations), shapes, dtypes).ending_at(output)
+
+
 def _literal(literal: Any) -> Known:
     return Known(np.asarray(literal.val, literal.aval.dtype))
 
@@ -264,7 +309,8 @@ def _folded(eqn: Any, arrays: list[Any]) -> list[Held]:
 def _bound(eqn: Any, *arrays: Any) -> list[Any]:
     """The primitive on arrays."""
     given = arrays[0] if len(arrays) == 1 and isinstance(arrays[0], list) else arrays
-    functions, params = eqn.primitive.get_bind_params(eqn.params) if _has_functions(eqn) else ((), eqn.params)
+    params = eqn.primitive.get_bind_params(eqn.params) if _has_functions(eqn) else eqn.params
+    functions, params = params if isinstance(params, tuple) else ((), params)  # older versions of JAX give both
     found = eqn.primitive.bind(*functions, *given, **params)
     return list(found) if eqn.primitive.multiple_results else [found]
 

@@ -12,7 +12,7 @@ from traceprop.errors import ModelError
 from traceprop.passes.attribution.factors import PlainGradients
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
-from traceprop.training.linearised import Linearised, of_losses
+from traceprop.training.linearised import Captured, Linearised, of_losses
 from traceprop.training.projection import Projection
 
 GRADIENT_BYTES = 1 << 31
@@ -141,7 +141,7 @@ class AbstractGradientAdapter(AbstractAdapter):
     def of_losses(self, X: np.ndarray, y: np.ndarray) -> Linearised:
         """Give the losses themselves with their gradients."""
         losses, gradients = self.gradients(X, y)
-        return of_losses(losses, [PlainGradients(gradients.astype(np.float32))], [("all",)])
+        return of_losses(Captured(losses, [PlainGradients(gradients.astype(np.float32))], [("all",)]))
 
     def by_layers(self, gradient: Any, names: Sequence[tuple[str, ...]]) -> list[Floats]:
         """Cut one gradient in the framework's parameters as `linearised` and `of_losses` order them."""

@@ -1,10 +1,9 @@
-"""JAX params: linear ones, by factors; any others, by per-sample gradients."""
+"""JAX params: which of them are linear, and those that are, by factors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from traceprop.errors import ModelError
-from traceprop.passes.attribution.losses import Floats, SampleLoss, Terms
+from traceprop.passes.attribution.losses import Floats, SampleLoss
 from traceprop.passes.attribution.objective import LinearObjective, flat
 from traceprop.training.adapter import (
     AbstractAdapter,
@@ -21,12 +20,13 @@ from traceprop.training.adapter import (
     check_width,
     with_ones,
 )
-from traceprop.training.data import check_finite, plain_array
-from traceprop.training.loss import check_batch, check_labels, cross_entropy_of
+from traceprop.training.data import check_finite
+from traceprop.training.jax_loss import JaxLoss, SingleLoss, single_loss, wide
+from traceprop.training.jax_network import Network
+from traceprop.training.jax_params import ParamsAdapter, flattened
+from traceprop.training.loss import check_labels, cross_entropy_of
 from traceprop.training.projection import Projection
 
-PROBED = 16
-CHUNK = 64
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
@@ -48,93 +48,52 @@ def adapt_params(params: Any, loss: Any, l2: float, projection: Projection | Non
 
 
 class Params(AbstractAdapter):
-    """Params whose form shows when training is over and the data known."""
+    """Params whose form shows when training is over and the data known. `known`: what was found out of the loss so far."""
 
-    def __init__(self, params: Any, loss: Callable[..., Any], l2: float, projection: Projection | None) -> None:
+    def __init__(
+        self,
+        params: Any,
+        loss: Callable[..., Any],
+        l2: float,
+        projection: Projection | None,
+        known: _Known | None = None,
+    ) -> None:
         self.model = params
         self._loss = loss
         self._l2 = l2
         self._projection = projection
+        self._known = _Known() if known is None else known
 
     def with_model(self, model: Any) -> AbstractAdapter:
         mine, theirs = map(jax.tree_util.tree_structure, (self.model, model))
         if mine != theirs:
             raise ModelError(f"the params handed back are {theirs}, those given to training_context {mine}")
-        return Params(model, self._loss, self._l2, self._projection)
+        return Params(model, self._loss, self._l2, self._projection, self._known)
 
     def settled(self, X: np.ndarray, y: np.ndarray) -> AbstractAdapter:
         for leaf in jax.tree_util.tree_leaves(self.model):
             check_finite(np.asarray(leaf), "the params")
-        loss = single_loss(self._loss, self.model, X, y)
-        for layout in _layouts(self.model, X):
+        loss = self._single(X, y)
+        for layout in [] if loss.ids else _layouts(self.model, X):
             if layout.holds(loss, X, y):
                 return LinearParamsAdapter(self.model, loss, self._l2, layout)
-        return ParamsAdapter(self.model, loss, self._projection)
+        return self.of_gradients(X, y)
 
     def of_gradients(self, X: np.ndarray, y: np.ndarray) -> AbstractGradientAdapter:
-        return ParamsAdapter(self.model, single_loss(self._loss, self.model, X, y), self._projection)
+        return ParamsAdapter(self.model, self._single(X, y), self._projection, self._known.networks)
+
+    def _single(self, X: np.ndarray, y: np.ndarray) -> SingleLoss:
+        if self._known.loss is None:
+            self._known.loss = single_loss(self._loss, self.model, X, y)
+        return self._known.loss
 
 
-@dataclass(frozen=True, eq=False)
-class SingleLoss:
-    """loss(params, x[None], y[None]) as a scalar, in float64; `dtype` is what the loss takes its targets in."""
+@dataclass
+class _Known:
+    """Of a loss, once training data are known: itself on single samples, and the networks that it is of."""
 
-    loss: Callable[..., Any]
-    dtype: np.dtype[Any]
-
-    def __call__(self, params: Any, x: Any, target: Any) -> Any:
-        return jnp.reshape(self.loss(params, x[None], target[None]), ())
-
-    def targets(self, y: np.ndarray) -> np.ndarray:
-        """Give targets in the type that the loss takes. Raises ModelError where that would change them."""
-        targets = y.astype(self.dtype)
-        if not np.array_equal(targets, y):
-            row = int(np.argwhere(targets != y)[0][0])
-            raise ModelError(f"target {y[row].tolist()!r} of row {row} is no {self.dtype}, which the loss takes")
-        return targets
-
-
-def single_loss(loss: Callable[..., Any], params: Any, X: np.ndarray, y: np.ndarray) -> SingleLoss:
-    """Find how to call a loss on single samples, and check that batches give those values, their mean or their sum.
-
-    Raises
-    ------
-    ModelError
-        The loss fails, gives other shapes than one value per sample, or mixes the samples of a batch.
-    """
-    if y.dtype.kind not in "biuf":
-        raise ModelError(f"y holds {y.dtype}, and a JAX loss needs numbers; encode the labels first")
-    own = np.dtype(np.float64) if y.dtype.kind == "f" else y.dtype
-    first: Exception | None = None
-    some = X[:PROBED].astype(np.float64)
-    for dtype in dict.fromkeys([own, np.dtype(np.int64), np.dtype(np.float64)]):
-        single = SingleLoss(loss, dtype)
-        targets = y[:PROBED].astype(dtype)
-        if not np.array_equal(targets, y[:PROBED]):
-            continue
-        try:
-            with jax.enable_x64(True):
-                losses = np.asarray(
-                    jax.vmap(single, (None, 0, 0))(_wide(params), jnp.asarray(some), jnp.asarray(targets))
-                )
-                value = np.asarray(loss(_wide(params), jnp.asarray(some), jnp.asarray(targets)))
-        except (TypeError, ValueError, IndexError) as error:
-            first = first or error
-            continue
-        check_batch(value, losses, some.shape, targets.shape)
-        return single
-    raise ModelError(
-        f"loss(params, x, y) fails on a single sample, with x of shape (1, {', '.join(map(str, X.shape[1:]))}) and a target "
-        f"of {y.dtype} {('1', *map(str, y.shape[1:]))}: {first}; give one value per sample"
-    ) from first
-
-
-def _wide(params: Any) -> Any:
-    """Floating leaves in float64; within `enable_x64`."""
-    return jax.tree_util.tree_map(
-        lambda leaf: jnp.asarray(leaf, jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else jnp.asarray(leaf),
-        params,
-    )
+    loss: SingleLoss | None = None
+    networks: dict[Any, Network] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +133,7 @@ class Layout:
 
         def of_logits(z: Any, target: Any) -> Any:
             first = jnp.zeros(theta.shape).at[0].set(z)
-            return loss(self.placed(first, _wide(self.params)), jnp.asarray(x), target)
+            return loss(self.placed(first, wide(self.params)), jnp.asarray(x), target)
 
         return of_logits
 
@@ -189,7 +148,7 @@ class Layout:
             of_params = jax.jit(jax.vmap(loss, (None, 0, 0)))
             for tried in (theta, others):
                 mine = of_logits(jnp.asarray(features @ tried), labels)
-                theirs = of_params(self.placed(jnp.asarray(tried), _wide(self.params)), rows, labels)
+                theirs = of_params(self.placed(jnp.asarray(tried), wide(self.params)), rows, labels)
                 if not np.allclose(mine, theirs, rtol=1e-5, atol=1e-8):
                     return False
         return True
@@ -275,7 +234,7 @@ class LinearParamsAdapter(AbstractLinearAdapter):
     def class_major(self, gradient: Any) -> Floats:
         """Take a gradient of the structure of the params, or a vector of its leaves in their order."""
         shapes = [np.shape(leaf) for leaf in jax.tree_util.tree_leaves(self.model)]
-        vector = _flattened(gradient)
+        vector = flattened(gradient)
         sizes = [int(np.prod(shape)) for shape in shapes]
         if len(vector) != sum(sizes):
             raise ModelError(f"the gradient has {len(vector)} numbers, but the model has {sum(sizes)} parameters")
@@ -283,97 +242,3 @@ class LinearParamsAdapter(AbstractLinearAdapter):
         leaves = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
         tree = jax.tree_util.tree_structure(self.model)
         return flat(self._layout.theta(jax.tree_util.tree_unflatten(tree, leaves)))
-
-
-class JaxLoss:
-    """A loss of the user's as a function of the logits, with derivatives by JAX, in float64."""
-
-    cross_entropy = False
-    self_concordance = None
-
-    def __init__(self, of_logits: Callable[[Any, Any], Any]) -> None:
-        self._losses = jax.jit(jax.vmap(of_logits))
-        self._first = jax.jit(jax.vmap(jax.value_and_grad(of_logits)))
-        self._second = jax.jit(jax.vmap(jax.hessian(of_logits)))
-
-    def losses(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Give the losses of (n, k) logits: float64 (n,)."""
-        with jax.enable_x64(True):
-            return np.asarray(self._losses(jnp.asarray(logits, jnp.float64), jnp.asarray(targets)))
-
-    def terms(self, logits: Floats, y: np.ndarray) -> Terms:
-        """Evaluate at logits (n, k) with targets y."""
-        with jax.enable_x64(True):
-            z, target = jnp.asarray(logits, jnp.float64), jnp.asarray(y)
-            (loss, gradient), hessian = self._first(z, target), np.asarray(self._second(z, target))
-        return Terms(np.asarray(loss), np.asarray(gradient), 0.5 * (hessian + hessian.swapaxes(1, 2)))
-
-
-class ParamsAdapter(AbstractGradientAdapter):
-    """Any other params: gradients of each sample's loss in all of their floats, in float64."""
-
-    def __init__(self, params: Any, loss: SingleLoss, projection: Projection | None) -> None:
-        super().__init__(projection)
-        self.model = params
-        self._loss = loss
-
-    @property
-    def size(self) -> int:
-        return sum(leaf.size for leaf in _floating(self.model))
-
-    def gradients(self, X: np.ndarray, y: np.ndarray) -> tuple[Floats, Floats]:
-        """Per-sample losses (m,) and gradients (m, p), projected where asked for, one chunk of samples at a time."""
-        self.check_room(len(X))
-        targets = self._loss.targets(y)
-        losses, rows = [], []
-        with jax.enable_x64(True):
-            leaves, tree = jax.tree_util.tree_flatten(_wide(self.model))
-            trained = tuple(bool(jnp.issubdtype(leaf.dtype, jnp.floating)) for leaf in leaves)
-            of_many = _differentiated(self._loss, tree, trained)
-            floats = [leaf for leaf, float_ in zip(leaves, trained, strict=True) if float_]
-            others = [leaf for leaf, float_ in zip(leaves, trained, strict=True) if not float_]
-            for start in range(0, len(X), CHUNK):
-                x, target = X[start : start + CHUNK].astype(np.float64), targets[start : start + CHUNK]
-                loss, found = of_many(floats, others, jnp.asarray(x), jnp.asarray(target))
-                block = np.concatenate([np.asarray(part).reshape(len(x), -1) for part in found], axis=1)
-                rows.append(self.projected(block))
-                losses.append(np.asarray(loss))
-        return np.concatenate(losses), np.concatenate(rows)
-
-    def with_model(self, model: Any) -> ParamsAdapter:
-        return ParamsAdapter(model, self._loss, self._projection)
-
-    def flattened(self, gradient: Any) -> Floats:
-        return _flattened(gradient)
-
-    def parameters(self) -> Floats:
-        return _flattened(_floating(self.model))
-
-    def frozen(self) -> ParamsAdapter:
-        copied = jax.tree_util.tree_map(
-            lambda leaf: np.array(leaf) if isinstance(leaf, np.ndarray) else leaf, self.model
-        )
-        return ParamsAdapter(copied, self._loss, self._projection)
-
-
-@lru_cache(maxsize=16)
-def _differentiated(loss: SingleLoss, tree: Any, trained: tuple[bool, ...]) -> Any:
-    """Losses and gradients of single samples, compiled once for all params of one structure."""
-
-    def of_trained(floats: list[Any], others: list[Any], x: Any, target: Any) -> Any:
-        free, fixed = iter(floats), iter(others)
-        whole = [next(free) if float_ else next(fixed) for float_ in trained]
-        return loss(jax.tree_util.tree_unflatten(tree, whole), x, target)
-
-    return jax.jit(jax.vmap(jax.value_and_grad(of_trained), (None, None, 0, 0)))
-
-
-def _floating(params: Any) -> list[Any]:
-    return [leaf for leaf in jax.tree_util.tree_leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-
-
-def _flattened(gradient: Any) -> Floats:
-    """The leaves of a gradient, one behind the other."""
-    leaves = [plain_array(leaf, "the gradient") for leaf in jax.tree_util.tree_leaves(gradient)]
-    floats = [leaf for leaf in leaves if np.issubdtype(leaf.dtype, np.number) and leaf.dtype != jax.dtypes.float0]
-    return np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in floats])

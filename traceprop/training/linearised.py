@@ -28,6 +28,8 @@ class Linearised:
         float64 (m,): the losses, and their first and second derivatives by the numbers.
     loss_at
         The losses (m,) at other values of the numbers.
+    written_out
+        The parameters of no known layer, whose gradients are formed: the last of `layers`, where there are some.
     """
 
     kind: Literal["margin", "output", "loss"]
@@ -38,6 +40,7 @@ class Linearised:
     slopes: Floats
     curvatures: Floats
     loss_at: Callable[[Floats], Floats]
+    written_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -56,18 +59,55 @@ class Linearised:
         return self.slopes / self.roots
 
 
-def of_margins(values: Floats, layers: Sequence[LayerFactors], names: Sequence[tuple[str, ...]]) -> Linearised:
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """One number per sample, float64 (n,), and its gradients by layers, as `Linearised` has them."""
+
+    values: Floats
+    layers: list[LayerFactors]
+    names: list[tuple[str, ...]]
+    written_out: tuple[str, ...] = ()
+
+
+def of_margins(found: Captured) -> Linearised:
     """Under cross-entropy: the loss is log(1 + e^-f) of the margin f."""
+    values = found.values
     losses = margin_losses(values)
     slopes = -np.exp(-np.logaddexp(0.0, values))
     curvatures = np.exp(-losses - np.logaddexp(0.0, values))
-    return Linearised("margin", values, layers, names, losses, slopes, curvatures, margin_losses)
+    return Linearised(
+        "margin", values, found.layers, found.names, losses, slopes, curvatures, margin_losses, found.written_out
+    )
 
 
-def of_losses(losses: Floats, layers: Sequence[LayerFactors], names: Sequence[tuple[str, ...]]) -> Linearised:
+def of_outputs(found: Captured, terms: Callable[[Floats], tuple[Floats, Floats, Floats]]) -> Linearised:
+    """Of single outputs, from which `terms` makes the losses and their first and second derivatives."""
+    here = terms(found.values)
+    return Linearised(
+        "output",
+        found.values,
+        found.layers,
+        found.names,
+        *here,
+        lambda values: terms(values)[0],
+        found.written_out,
+    )
+
+
+def of_losses(found: Captured) -> Linearised:
     """The loss itself, where nothing else is known to decide it."""
-    ones = np.ones(len(losses))
-    return Linearised("loss", losses, layers, names, losses, ones, np.zeros(len(losses)), lambda values: values)
+    losses, count = found.values, len(found.values)
+    return Linearised(
+        "loss",
+        losses,
+        found.layers,
+        found.names,
+        losses,
+        np.ones(count),
+        np.zeros(count),
+        lambda values: values,
+        found.written_out,
+    )
 
 
 def margin_losses(values: Floats) -> Floats:

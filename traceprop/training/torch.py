@@ -22,10 +22,10 @@ from traceprop.training.adapter import (
     with_ones,
 )
 from traceprop.training.data import check_finite
-from traceprop.training.linearised import Linearised, of_losses, of_margins
+from traceprop.training.linearised import Captured, Linearised, of_losses, of_margins, of_outputs
 from traceprop.training.loss import check_labels, cross_entropy_of
 from traceprop.training.projection import Projection
-from traceprop.training.torch_factors import Captured, Outcome, captured
+from traceprop.training.torch_factors import Outcome, captured
 from traceprop.training.torch_hooks import without_hooks
 from traceprop.training.torch_loss import SingleLoss, find_single_loss
 
@@ -294,33 +294,22 @@ class ModuleAdapter(AbstractGradientAdapter):
         if self.cross_entropy:
             classes = max(2, self._outputs)
             check_labels(targets, classes)
-            found = self._captured(X, targets, margins)
-            return of_margins(found.values, found.layers, found.names)
+            return of_margins(self._captured(X, targets, margins))
         if self._outputs != 1:
             return super().linearised(X, y)
         found = self._captured(X, targets, lambda out, _: out.reshape(len(out)))
         loss = TorchLoss(single)
 
-        def losses(values: Floats) -> Floats:
-            return loss.terms(values[:, None], targets).loss
+        def terms(values: Floats) -> tuple[Floats, Floats, Floats]:
+            found = loss.terms(values[:, None], targets)
+            return found.loss, found.gradient[:, 0], found.hessian[:, 0, 0]
 
-        terms = loss.terms(found.values[:, None], targets)
-        return Linearised(
-            "output",
-            found.values,
-            found.layers,
-            found.names,
-            terms.loss,
-            terms.gradient[:, 0],
-            terms.hessian[:, 0, 0],
-            losses,
-        )
+        return of_outputs(found, terms)
 
     def of_losses(self, X: np.ndarray, y: np.ndarray) -> Linearised:
         _, single = self._found_loss(X, y)
         one_by_one = torch.func.vmap(lambda out, target: single.of_output(out[None], target[None]))
-        found = self._captured(X, single.targets(y), lambda out, target: one_by_one(out.double(), target))
-        return of_losses(found.values, found.layers, found.names)
+        return of_losses(self._captured(X, single.targets(y), lambda out, target: one_by_one(out.double(), target)))
 
     def deciding(self, X: np.ndarray, y: np.ndarray) -> Deciding:
         """Give samples as tensors, with the functions of the outputs that their losses are made of.

@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from traceprop.errors import ModelError
 from traceprop.passes.attribution.factors import DenseFactors, EmbeddingFactors, LayerFactors, PlainGradients
+from traceprop.training.linearised import Captured
 
 CHUNK = 512
 TRIED = 3
@@ -177,15 +178,6 @@ def _pair(value: Any, flat: bool, first: int) -> tuple[int, int]:
     return (sizes[0], sizes[-1])
 
 
-@dataclass(frozen=True, eq=False)
-class Captured:
-    """One number per sample, and its gradient by layers. `names[k]`: the parameters of `layers[k]`, in its order."""
-
-    values: np.ndarray
-    layers: list[LayerFactors]
-    names: list[tuple[str, ...]]
-
-
 def captured(module: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, outcome: Outcome) -> Captured:
     """Values float64 (n,) of `outcome`, and their gradients in the trainable parameters, as factors in float32.
 
@@ -208,7 +200,7 @@ def captured(module: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, out
     layers_found = [joined(parts) for parts in found.values()]
     if rest:
         layers_found.append(PlainGradients(np.concatenate(plain)))
-    return Captured(np.concatenate(values), layers_found, [*known, *([tuple(rest)] if rest else [])])
+    return Captured(np.concatenate(values), layers_found, [*known, *([tuple(rest)] if rest else [])], tuple(rest))
 
 
 def known_layers(

@@ -31,6 +31,7 @@ LARGEST_KERNEL = 25_000
 HELD_OUT = 50
 """Test rows that say how large losses are on samples that training never saw; fewer say too little."""
 DIMENSIONS = 2_048
+NAMED = 6
 TESTS = 1_024
 """Test rows that are looked at at a time, where their scores are not all wanted at once."""
 
@@ -63,17 +64,17 @@ class AbstractNetworkEstimator(AbstractEstimator):
         for checkpoint in self.checkpoints:
             total += self.at(checkpoint, X, y)
         total /= len(self.checkpoints)
-        return total, "estimated", self.why
+        return total, "estimated", self.reason
 
     def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
-        return subset_effects(self.scores(X, y)[0], subsets), "estimated", self.why
+        return subset_effects(self.scores(X, y)[0], subsets), "estimated", self.reason
 
     def of_gradient(self, gradient: Any) -> Found:
         total = np.zeros(len(self.store), dtype=np.float32)
         for checkpoint in self.checkpoints:
             train = self.training(checkpoint)
             total += self.of_products(checkpoint, self._products(checkpoint, train, gradient))
-        return total / np.float32(len(self.checkpoints)), "estimated", self.why
+        return total / np.float32(len(self.checkpoints)), "estimated", self.reason
 
     def _products(self, checkpoint: Checkpoint, train: Linearised, gradient: Any) -> np.ndarray:
         parts = checkpoint.adapter.by_layers(gradient, train.names)
@@ -96,6 +97,17 @@ class AbstractNetworkEstimator(AbstractEstimator):
     @property
     def why(self) -> str:
         raise NotImplementedError
+
+    @property
+    def reason(self) -> str:
+        """`why`, and of which parameters no layer was known."""
+        names = next(iter(self._trained.values())).written_out if self._trained else ()
+        if not names:
+            return self.why
+        listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        return f"{self.why}; {listed}: {self.without_layers}"
+
+    without_layers = "no layer was found for these parameters, whose gradients were written out"
 
     @property
     def _where(self) -> str:
@@ -304,13 +316,14 @@ class GaussNewtonNewton(GaussNewtonInfluence):
             _check_curved(train)
             solver: Any = self._solver(checkpoint, train, self._unseen_loss(X, tests.losses))
             total += self.in_outcome(solver.effects(self.asked(tests, train), subsets).T, tests).T
-        return total / np.float32(len(self.checkpoints)), "estimated", self.why
+        return total / np.float32(len(self.checkpoints)), "estimated", self.reason
 
 
 class EkFac(GaussNewtonInfluence):
     """By a matrix that is diagonal in each layer's own basis (George et al. 2018; Grosse et al. 2023)."""
 
     name = "ekfac"
+    without_layers = "no layer was found for these parameters, whose part of the matrix is taken to be diagonal"
 
     def _check_size(self) -> None:
         return
