@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def parameters(model):
 
 class TestNearer:
     @pytest.mark.parametrize(
-        ("method", "left"), [("auto", 0.85), ("matching", 0.85), ("rewind", 0.9), ("gauss-newton", 0.8)]
+        ("method", "left"), [("auto", 0.7), ("matching", 0.85), ("rewind", 0.9), ("gauss-newton", 0.8)]
     )
     def test_both_distances_to_retrained_networks_fall(self, method, left, ring, original, store, most, retrained):
         X, _, X_test, _ = ring
@@ -71,7 +72,7 @@ class TestNearer:
         assert distance(result.model, retrained, X_test) < distance(original[0], retrained, X_test)
         assert result.influence_after < 0.6 * result.influence_before
         assert result.verdict == "estimated"
-        assert result.verified is False
+        assert result.verified is (method == "auto")
         np.testing.assert_array_equal(parameters(store.model), parameters(original[0]))
 
     @pytest.mark.parametrize("method", ["ssd", "scrub", "finetune", "ascent"])
@@ -147,16 +148,110 @@ class TestReplay:
         result = tp.unlearn(gradient_store=store, rows=[3], optimizer=lambda p: torch.optim.SGD(p, lr=0.3))
         assert result.verdict != "exact"
 
+    def test_the_optimizer_that_was_seen_replays_with_its_own_rates(self, ring):
+        """Nobody says which optimizer it was, nor that its rate fell, nor keeps a checkpoint before the start."""
+        X, y = ring[:2]
+
+        def run(rows=()):
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
+            optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.8, 0.99), weight_decay=0.01)
+            with tp.training_context(model, X, y, loss=nn.CrossEntropyLoss()) as ctx:
+                for epoch in range(3):
+                    for _, _, at in ctx.batches(16, shuffle=True, seed=epoch):
+                        optimizer.zero_grad()
+                        stay = at[~np.isin(at, rows)]
+                        nn.CrossEntropyLoss()(model(torch.from_numpy(X[stay])), torch.from_numpy(y[stay])).backward()
+                        optimizer.step()
+                    optimizer.param_groups[0]["lr"] = 0.05 / (epoch + 1)
+            return model, ctx.gradient_store
+
+        result = tp.unlearn(gradient_store=run()[1], rows=[3, 40], method="replay")
+        np.testing.assert_allclose(parameters(result.model), parameters(run([3, 40])[0]), atol=1e-6)
+        assert (result.verdict, result.verified) == ("exact", True)
+
     def test_what_is_missing_is_named(self, ring, store):
+        blind = replace(store, recipe=None)
         with pytest.raises(ModelError, match="optimizer="):
-            tp.unlearn(gradient_store=store, rows=[3], method="replay")
+            tp.unlearn(gradient_store=blind, rows=[3], method="replay")
         with pytest.raises(ModelError, match=r"before\s+training starts"):
-            tp.unlearn(
-                gradient_store=store,
-                rows=range(40),
-                method="replay",
-                optimizer=lambda p: torch.optim.SGD(p, lr=0.3),
-            )
+            tp.unlearn(gradient_store=replace(store, initial=None), rows=range(40), method="replay")
+
+
+class TestCompressedReplay:
+    """Training again by the recipe that was seen, in fewer steps; the rows have no part in it."""
+
+    def test_it_never_sees_the_rows(self, ring, most):
+        """Whatever the labels of the rows that go are, the network is the same, bit by bit."""
+        X, y = ring[:2]
+        other = y.copy()
+        found = []
+        for labels in (y, other):
+            _, store = trained(X, labels, epochs=4)
+            result = tp.unlearn(gradient_store=store, rows=most, method="compressed-replay")
+            found.append(parameters(result.model))
+            assert result.metrics["compressed_steps"] < result.metrics["recorded_steps"] / 2
+            assert result.influence_after == 0.0 < result.influence_before
+            assert "had no part in it" in result.why
+            other[most] = 1 - other[most]
+        np.testing.assert_array_equal(*found)
+
+    def test_a_loop_of_ones_own_is_enough(self, ring):
+        """Steps are seen without ctx.batches; how many passes they were is told once, at the end."""
+        X, y = torch.from_numpy(ring[0]), torch.from_numpy(ring[1])
+        model, loss = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2)), nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+        with tp.training_context(model, *ring[:2], loss=loss) as ctx:
+            for _ in range(5):
+                for at in torch.randperm(90).split(30):
+                    optimizer.zero_grad()
+                    loss(model(X[at]), y[at]).backward()
+                    optimizer.step()
+        with pytest.raises(ModelError, match="how long training was"):
+            tp.unlearn(gradient_store=ctx.gradient_store, rows=[3], method="compressed-replay")
+        with tp.training_context(model, *ring[:2], loss=loss) as ctx:
+            for _ in range(5):
+                for at in torch.randperm(90).split(30):
+                    optimizer.zero_grad()
+                    loss(model(X[at]), y[at]).backward()
+                    optimizer.step()
+            ctx.checkpoint(5)
+        recipe = ctx.gradient_store.recipe
+        assert (recipe.batch, recipe.passes, len(recipe.rates)) == (30, 5.0, 15)
+        assert tp.unlearn(gradient_store=ctx.gradient_store, rows=[3]).metrics["compressed_steps"] == 8
+
+    def test_two_optimizers_or_none_are_not_guessed_at(self, ring):
+        model, loss = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2)), nn.CrossEntropyLoss()
+        both = [torch.optim.SGD(part.parameters(), lr=0.3) for part in (model[0], model[2])]
+        with tp.training_context(model, *ring[:2], loss=loss) as ctx:
+            for xb, yb, _ in ctx.batches(30):
+                loss(model(xb), yb).backward()
+                for optimizer in both:
+                    optimizer.step()
+        with pytest.raises(ModelError, match="optimizer="):
+            tp.unlearn(gradient_store=ctx.gradient_store, rows=[3], method="compressed-replay")
+
+    def test_forgetting_more_starts_from_the_beginning_again(self, ring, store):
+        first = tp.unlearn(gradient_store=store, rows=[3, 4])
+        second = tp.unlearn(gradient_store=first.gradient_store, rows=[40])
+        both = tp.unlearn(gradient_store=store, rows=[3, 4, 40])
+        np.testing.assert_array_equal(parameters(second.model), parameters(both.model))
+
+    def test_parts_of_batches_stand_for_them(self, ring, store, most, retrained, original, monkeypatch):
+        from traceprop.training import torch_compressed
+
+        monkeypatch.setattr(torch_compressed, "ARITHMETIC", 0)
+        monkeypatch.setattr(torch_compressed, "SHARE", 0.6)
+        result = tp.unlearn(gradient_store=store, rows=most)
+        assert distance(result.model, retrained, ring[0][most]) < 0.7 * distance(original[0], retrained, ring[0][most])
+
+    def test_a_rate_that_does_not_bear_to_be_raised_is_not(self, ring, store, monkeypatch):
+        from traceprop.training import torch_compressed
+
+        monkeypatch.setattr(torch_compressed, "MERGED", 1e5)
+        monkeypatch.setattr(torch_compressed, "WARMING", 1e-9)
+        result = tp.unlearn(gradient_store=store, rows=[3], method="compressed-replay")
+        assert result.metrics["rate_raised"] == 1.0
 
 
 class TestRetrain:
@@ -249,10 +344,32 @@ class TestRefused:
 
         monkeypatch.setattr(network_methods, "RATE", 1e-9)
         before = parameters(store.model)
-        result = tp.unlearn(gradient_store=store, rows=most, inplace=True)
+        result = tp.unlearn(gradient_store=replace(store, recipe=None), rows=most, inplace=True)
         assert result.verdict == "refused"
         assert "from their prediction" in result.why
+        assert "not compressed-replay" in result.why
         np.testing.assert_array_equal(parameters(store.model), before)
+
+    def test_auto_refuses_what_makes_other_rows_worse(self, ring, store, most, monkeypatch):
+        """Each way in turn, by what it does to rows that stay and to test rows."""
+        from traceprop.explain import network_methods
+
+        spoiled = tp.unlearn(gradient_store=store, rows=most, method="ascent").model
+        with torch.no_grad():
+            spoiled[2].bias += torch.tensor([50.0, -50.0])
+        attempt = network_methods.Attempt(spoiled, "spoiled")
+        for name in ("compressed-replay", "rewind"):
+            monkeypatch.setitem(network_methods.METHODS, name, lambda task: attempt)
+        result = tp.unlearn(gradient_store=store, rows=most, X_test=ring[2], y_test=ring[3])
+        assert (result.verdict, result.model, result.verified) == ("refused", None, False)
+        for part in (
+            "compressed-replay: ",
+            "rewind: ",
+            "of the rows that stay",
+            "of the test rows",
+            "are right after it",
+        ):
+            assert part in result.why
 
     def test_wrong_requests_are_errors(self, store):
         with pytest.raises(NothingToForgetError, match="empty"):

@@ -3,7 +3,8 @@
 from traceprop.explain.engine import AttributionEngine, attribution_engine
 from traceprop.explain.result import AttributionResult
 from traceprop.explain.scores import Scores
-from traceprop.explain.unlearn import UnlearningResult, unlearn
+from traceprop.explain.unlearn import unlearn
+from traceprop.explain.unlearned import UnlearningResult
 from traceprop.explain.valuation import data_valuation
 from traceprop.explain.valued import ValuationResult
 

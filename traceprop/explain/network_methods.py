@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ModelError
+from traceprop.explain.network_outcome import Outcome
 from traceprop.explain.network_predictions import Forgetting
 from traceprop.passes.unlearning.prediction import Prediction
 from traceprop.passes.unlearning.selective_damping import dampened
@@ -19,6 +20,12 @@ TRIES = 3
 ENOUGH = 0.3
 TRAINED_RATE = 1e-3
 """Adam's usual rate, for methods that go on training."""
+OPTIMIZER = (
+    "optimizer=, called with the parameters for the optimizer of the run: "
+    "optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
+)
+BUDGET = 0.5
+"""Of the run: how much of it may be replayed where a shorter way is known."""
 SHORT = 0.25
 """Of the run's passes: how long fine-tuning is."""
 
@@ -33,20 +40,56 @@ class Attempt:
     refusal: str | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     exact: bool = False
+    untouched: bool = False
+    """Whether the rows had no part in it, by the way that it was made."""
 
 
 def replay(task: Forgetting) -> Attempt:
     """The recorded run again from the last checkpoint that the rows did not touch."""
     from traceprop.training.torch_replay import replayed
 
-    if task.make is None:
-        raise ModelError(
-            "exact replay needs optimizer=, called with the parameters for the optimizer of the run: "
-            "optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1)"
-        )
-    module, start, steps = replayed(task.store, task.data, task.gone, task.make)
+    if task.maker is None:
+        raise ModelError(f"exact replay needs {OPTIMIZER}")
+    module, start, steps = replayed(task.store, task.data, task.gone, task.maker, seen=task.make is None)
     how = f"{steps} recorded steps run again without the rows, from the checkpoint at step {start}"
-    return Attempt(module, how, metrics={"replayed_from": start, "replayed_steps": steps}, exact=True)
+    metrics = {"replayed_from": start, "replayed_steps": steps}
+    return Attempt(module, how, metrics=metrics, exact=True, untouched=True)
+
+
+def compressed_replay(task: Forgetting) -> Attempt:
+    """Training again from where it began, without the rows, by the recorded recipe in less than half of the work."""
+    from traceprop.training.torch_compressed import MERGED, compressed
+    from traceprop.training.torch_steps import losses, numbers
+
+    begin, recipe, make = task.store.initial, task.store.recipe, task.maker
+    if begin is None:
+        raise ModelError(
+            "training again needs the network as it was when the context began, and it had no shape yet then"
+        )
+    if make is None or recipe is None:
+        raise ModelError(f"training again needs the run's steps, as its torch optimizer takes them, and {OPTIMIZER}")
+    if recipe.passes is None or recipe.batch is None:
+        raise ModelError(
+            "training again needs to know how long training was: feed the loop by ctx.batches, or say so by "
+            "ctx.checkpoint(epoch) at the end"
+        )
+    module, data, sample = begin.adapter.model, task.data[task.stay], task.data[task.sample]
+    at_first = float(losses(module, sample).mean())
+    for rise in (MERGED, 1.0):
+        found, steps = compressed(module, data, recipe.passes, recipe.batch, task.seed, make, recipe.share, rise)
+        left = float(losses(found, sample).mean())
+        if left < at_first:
+            break
+    k = len(task.gone)
+    staying = task.numbers[k:]
+    prediction = Prediction(task.numbers[:k], numbers(found, task.data[task.gone]), staying, staying)
+    metrics = {"compressed_steps": steps, "recorded_steps": len(recipe.rates), "rate_raised": rise}
+    how = (
+        f"trained again without the rows, from where the context began, in {steps} steps of {recipe.kind.__name__} for the "
+        f"{len(recipe.rates)} of the run"
+    )
+    why_not = None if left < at_first else "the shorter run does not lessen the loss of the rows that stay"
+    return Attempt(None if why_not else found, how, prediction, why_not, metrics, untouched=True)
 
 
 def matching(task: Forgetting) -> Attempt:
@@ -159,6 +202,7 @@ def ascent(task: Forgetting) -> Attempt:
 
 METHODS: dict[str, Callable[[Forgetting], Attempt]] = {
     "replay": replay,
+    "compressed-replay": compressed_replay,
     "matching": matching,
     "rewind": rewind,
     "gauss-newton": gauss_newton,
@@ -170,16 +214,29 @@ METHODS: dict[str, Callable[[Forgetting], Attempt]] = {
 
 
 def auto(task: Forgetting) -> tuple[str, Attempt]:
-    """Exact replay where the run can be replayed; else by a rewound run, or without an earlier checkpoint by attribution.
+    """The first of these that is possible, and whose outcome is one to hand out; else refused, with what each lacked.
 
-    Both of the latter refuse where the network does not get near to its own prediction.
+    Exact replay, where `optimizer=` was given or at most half of the run is to be replayed; replay in less than half of the
+    work; a rewound run; and without an earlier checkpoint attribution.
     """
-    why = ""
-    if task.make is not None:
+    from traceprop.training.torch_replay import share_to_replay
+
+    tried: list[str] = []
+    cheap = task.maker is not None and share_to_replay(task.store, task.gone) <= BUDGET
+    names = ["replay"] if task.make is not None or cheap else []
+    names += ["compressed-replay", "matching" if task.earlier is None else "rewind"]
+    for name in names:
         try:
-            return "replay", replay(task)
+            found = METHODS[name](task)
         except ModelError as error:
-            why = f"; not replayed: {error}"
-    name = "matching" if task.earlier is None else "rewind"
-    found = METHODS[name](task)
-    return name, replace(found, how=found.how + why)
+            if name == names[-1]:
+                raise
+            tried.append(f"not {name}: {error}")
+            continue
+        if found.module is not None and not found.exact:
+            refusal = Outcome(task, found.module).refusal
+            found = replace(found, module=None, refusal=refusal) if refusal else found
+        if found.module is not None:
+            return name, replace(found, how="; ".join([found.how, *tried]))
+        tried.append(f"{name}: {found.refusal}")
+    return name, replace(found, refusal="; ".join(tried))

@@ -35,6 +35,7 @@ class Forgetting:
     stay: np.ndarray
     seed: int
     make: Any = None
+    test: tuple[np.ndarray, np.ndarray | None] | None = None
     costs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -57,6 +58,20 @@ class Forgetting:
         adapter: Any = self.last.adapter
         return adapter.deciding(self.store.X, self.store.y)
 
+    @cached_property
+    def tests(self) -> Any:
+        """Test samples with their targets, as tensors; None where none were given."""
+        adapter: Any = self.last.adapter
+        return None if self.test is None or self.test[1] is None else adapter.deciding(*self.test)
+
+    @property
+    def maker(self) -> Any:
+        """A function from parameters to the run's optimizer, new: the one that was given, or that was seen; or None."""
+        recipe = self.store.recipe
+        if self.make is not None or recipe is None:
+            return self.make
+        return recipe.maker([name for name, p in self.module.named_parameters() if p.requires_grad])
+
     @property
     def watched(self) -> np.ndarray:
         """The samples that go, first, and the sample of those that stay."""
@@ -67,6 +82,8 @@ class Forgetting:
         """As large as the run's own batches, where they were recorded."""
         if self.store.schedule:
             return int(np.median([len(rows) for _, rows in self.store.schedule]))
+        if self.store.recipe is not None and self.store.recipe.batch is not None:
+            return self.store.recipe.batch
         return min(BATCH, max(len(self.stay) // 8, 1))
 
     @property
@@ -82,9 +99,14 @@ class Forgetting:
     @cached_property
     def numbers(self) -> Floats:
         """Of the watched samples, as training left them."""
-        from traceprop.training.torch_steps import numbers
+        return self.facts[0]
 
-        return numbers(self.module, self.data[self.watched])
+    @cached_property
+    def facts(self) -> tuple[Floats, Floats]:
+        """Numbers and losses of the watched samples, as training left them."""
+        from traceprop.training.torch_steps import numbers_and_losses
+
+        return numbers_and_losses(self.module, self.data[self.watched])
 
     @cached_property
     def linearised(self) -> Linearised:

@@ -12,9 +12,10 @@ from traceprop.errors import ModelError, NothingToForgetError
 from traceprop.explain.forgetting import Request
 from traceprop.explain.network_judging import against_retrained
 from traceprop.explain.network_methods import METHODS, Attempt, auto
+from traceprop.explain.network_outcome import Outcome
 from traceprop.explain.network_predictions import Forgetting
 from traceprop.explain.touched import touched
-from traceprop.explain.unlearn import UnlearningResult
+from traceprop.explain.unlearned import UnlearningResult, record, refused
 from traceprop.passes.unlearning.prediction import root_mean_square
 from traceprop.training.checkpoints import Checkpoint
 from traceprop.training.data import check_lengths, plain_array, plain_features
@@ -54,36 +55,33 @@ def unlearn_network(
         raise NothingToForgetError(f"nothing would be left: all training rows are behind {request.asked}")
     test = None if X_test is None else _test_data(X_test, y_test)
 
-    task = Forgetting(store, left, stay, seed, optimizer)
+    task = Forgetting(store, left, stay, seed, optimizer, test)
     started = time.perf_counter()
     refusal = _one_class(store, adapter, stay)
     if refusal is not None:
-        return _refused(request, method, refusal, {})
+        return refused(request, method, refusal, {})
     name, attempt = auto(task) if method == "auto" else (method, METHODS[method](task))
     seconds = time.perf_counter() - started
     metrics = _metrics(request, task, attempt, seconds)
     if attempt.module is None:
         assert attempt.refusal is not None
-        return _refused(request, name, attempt.refusal, metrics)
+        return refused(request, name, attempt.refusal, metrics)
 
     from traceprop.training.torch_steps import carried_over, numbers
 
     moved = numbers(attempt.module, task.data[left])
     if not np.isfinite(moved).all():
-        return _refused(request, name, "the steps left the finite numbers", metrics)
+        return refused(request, name, "the steps left the finite numbers", metrics)
+    outcome = Outcome(task, attempt.module)
+    metrics |= outcome.metrics
     before, after = np.nan, np.nan
     if attempt.prediction is not None:
         before, after = attempt.prediction.way, root_mean_square(moved - attempt.prediction.without)
-    why = f"{attempt.how}; of a network that no minimum is known of"
-    if attempt.prediction is not None:
-        why += f": the forgotten rows are {after:.2g} from their prediction, and were {before:.2g} from it"
-    verdict, verified, changed = "estimated", False, _changed(attempt, adapter)
+    changed = _changed(attempt, adapter)
+    verdict, why = _verdict(attempt, outcome, before, after)
+    verified = changed and attempt.untouched
     if not changed:
         why += "; the model was left as it was"
-    if attempt.exact:
-        verdict = "exact"
-        why = f"{attempt.how}; tried with all rows first, the run led to the recorded parameters"
-        verified = changed
     if verify == "retrain":
         judged, ok = against_retrained(task, attempt.module, retrain, seconds, test)
         metrics |= judged
@@ -99,7 +97,7 @@ def unlearn_network(
     if inplace:
         store.become(after_store)
         after_store = store
-    report = _report(request, name, attempt.how, metrics, verdict, why, verified, inplace)
+    report = record(request, f"{name}: {attempt.how}", metrics, verdict, why, verified, inplace)
     reached = touched(request.rows, left, None, corrected, changed)
     report["touched"] = reached.to_dict()
     return UnlearningResult(
@@ -159,6 +157,26 @@ def _test_data(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
     return features, labels
 
 
+def _verdict(attempt: Attempt, outcome: Outcome, before: float, after: float) -> tuple[str, str]:
+    """What is known of the network by the way that it was made, and by its outcome."""
+    if attempt.exact:
+        return "exact", f"{attempt.how}; tried with all rows first, the run led to the recorded parameters"
+    why = [attempt.how]
+    if attempt.untouched:
+        why.append(
+            f"the forgotten rows had no part in it, and their outputs moved by {before:.2g}; what is estimated is how near it "
+            "comes to a run of full length: as near as two of those to one another, where that was measured"
+        )
+    else:
+        why.append("of a network that no minimum is known of")
+        if attempt.prediction is not None:
+            why[-1] += f": the forgotten rows are {after:.2g} from their prediction, and were {before:.2g} from it"
+    why.append(outcome.said)
+    if outcome.refusal:
+        why.append(f"beware: {outcome.refusal}")
+    return "estimated", "; ".join(why)
+
+
 def _changed(attempt: Attempt, adapter: ModuleAdapter) -> bool:
     return not np.array_equal(adapter.of(attempt.module).parameters(), adapter.parameters())
 
@@ -182,42 +200,4 @@ def _metrics(request: Request, task: Forgetting, attempt: Attempt, seconds: floa
     if attempt.prediction is not None:
         found["predicted_move"] = attempt.prediction.way
         found["predictions_apart"] = attempt.prediction.spread
-    if attempt.module is not None:
-        from traceprop.training.torch_steps import losses
-
-        forgotten = task.data[task.gone]
-        found["forget_loss_before"] = float(losses(task.module, forgotten).mean())
-        found["forget_loss_after"] = float(losses(attempt.module, forgotten).mean())
     return found
-
-
-def _refused(request: Request, method: str, reason: str, metrics: dict[str, Any]) -> UnlearningResult:
-    metrics = {"forgotten": len(request.samples)} | metrics
-    report = _report(request, method, "none was kept", metrics, "refused", reason, verified=False, inplace=False)
-    return UnlearningResult(None, False, np.nan, np.nan, metrics, "refused", reason, report)
-
-
-def _report(
-    request: Request,
-    method: str,
-    how: str,
-    metrics: dict[str, Any],
-    verdict: str,
-    why: str,
-    verified: bool,
-    inplace: bool,
-) -> dict[str, Any]:
-    return {
-        "action": "unlearning",
-        "asked": request.asked,
-        "source_rows": {name: rows.tolist() for name, rows in request.rows.items()},
-        "source_rows_not_in_training": dict(request.untrained),
-        "training_rows": request.samples.tolist(),
-        "method": f"{method}: {how}",
-        "held_fixed": "features, as the pipeline fitted to all rows computes them",
-        "model_changed": "in place" if inplace else "a copy",
-        "verdict": verdict,
-        "why": why,
-        "verified": verified,
-        "metrics": dict(metrics),
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from traceprop.explain.forgetting import Request, resolve
 from traceprop.explain.judging import against_retraining, mean_loss
 from traceprop.explain.refit import Refit, refit
 from traceprop.explain.through import check_through, follows_rows
-from traceprop.explain.touched import Touched, ledger_of, too_much, touched
+from traceprop.explain.touched import ledger_of, too_much, touched
+from traceprop.explain.unlearned import UnlearningResult, record, refused
 from traceprop.passes.attribution.fit import ESCAPING_SHIFT
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
@@ -24,59 +25,7 @@ from traceprop.training.adapter import AbstractLinearAdapter
 from traceprop.training.data import check_lengths, plain_array, plain_features
 from traceprop.training.store import GradientStore
 
-
-@dataclass(eq=False)
-class UnlearningResult:
-    """A model without the rows that were to be forgotten, and what is known of how well.
-
-    Attributes
-    ----------
-    model
-        The corrected model: a copy, or the model itself with `inplace=True`; None where the verdict is "refused".
-    verified
-        Whether it was shown that the model is the one that the rows that stay give: by a bound on its distance to it,
-        and with verify="retrain" by a model really retrained. Never True for a model that was left as it was.
-    influence_before, influence_after
-        How far the forgotten rows' logits stand, root mean square, from where they would be without those rows: in the
-        original model, and in the corrected one. Measured against the retrained model with verify="retrain", else
-        against the minimum as the last Newton step sees it.
-    metrics
-        Numbers; see docs/unlearning.md. With verify="retrain" among them gap_closed (percent) and the logit distances.
-    verdict, why
-        "certified" with a bound, "estimated" without one, "refused" with no model, and the reason in a sentence.
-    compliance_report
-        What was asked, done and shown, as a dict for records.
-    gradient_store
-        The store of the corrected model, for questions about it and for forgetting more; None where refused.
-    touched
-        The source rows, training rows, fitted statistics and models that the removal reached; None where refused.
-    weights
-        Through the pipeline, 0 for every source row that is gone, by source id: what `tp.reweight` takes.
-    """
-
-    model: Any
-    verified: bool
-    influence_before: float
-    influence_after: float
-    metrics: dict[str, Any]
-    verdict: str
-    why: str
-    compliance_report: dict[str, Any] = field(repr=False)
-    gradient_store: GradientStore | None = field(repr=False, default=None)
-    refit: Refit | None = field(repr=False, default=None)
-    touched: Touched | None = field(repr=False, default=None)
-
-    @property
-    def weights(self) -> dict[str, np.ndarray]:
-        """float64 per row of each source that lost some; empty where the features were held fixed."""
-        return {} if self.refit is None else self.refit.weights
-
-    def refitted(self, value: Any) -> Any:
-        """Give a lazy value as the pipeline without the forgotten rows gives it: new rows for the corrected model.
-
-        With features held fixed, and for plain arrays, it is the value itself.
-        """
-        return value if self.refit is None else self.refit.value(value)
+METHOD = "Newton steps on the objective of the rows that stay"
 
 
 def unlearn(
@@ -117,8 +66,9 @@ def unlearn(
     key
         (column, value): the rows with that value in every source that has the column.
     method
-        "auto" or "newton". For networks "auto" (exact replay where the run can be replayed, else "rewind", or "matching" where
-        no earlier checkpoint is known; both refuse where they do not get there), or one of "replay", "matching",
+        "auto" or "newton". For networks "auto" (exact replay where at most half of the run is to be replayed; else
+        "compressed-replay", training again without the rows in less than half of the work; where the run was not seen "rewind",
+        or "matching"; refused where rows that stay come out worse), or one of "replay", "compressed-replay", "matching",
         "rewind", "gauss-newton", "ssd", "scrub", "finetune", "ascent".
     through
         "features": the features are held fixed. "pipeline": the rows go from the pipeline too: means, scalers,
@@ -130,7 +80,8 @@ def unlearn(
     inplace
         Correct the given model itself, and the store with it.
     X_test, y_test
-        Rows to compare logits on with verify="retrain"; without them, the training rows that stay.
+        Rows to compare logits on with verify="retrain"; without them, the training rows that stay. Of networks also to see
+        whether what was not to be forgotten still holds.
     budget
         How large a gradient this removal and all before it, from the same fit, may leave together (sum form; see
         `Ledger` and docs/unlearning.md); None: what it is, by default a ten-thousandth of the rows' own gradients. A
@@ -139,7 +90,8 @@ def unlearn(
         Of networks, for verify="retrain": a function from the positions of the training rows that stay, int64, to a model
         trained on them; called twice, as networks differ from run to run.
     optimizer
-        Of networks: a function from parameters to the optimizer that training used; exact replay needs it.
+        Of networks: a function from parameters to the optimizer that training used, where it is none of torch's own that the
+        context saw stepping. Given, "auto" replays the run however long it is.
     seed
         Of networks: of the steps' batches and of the sample of rows that stay.
 
@@ -193,14 +145,14 @@ def unlearn(
         raise request.nothing()
     refusal = too_much(ledger, 0.0) or _one_class(rest)
     if refusal is not None:
-        return _refused(request, refusal, objective, rest)
+        return refused(request, METHOD, refusal, {"retained": rest.count})
     same = again is None or rest.features is objective.features
     run = minimise(
         rest, theta, tracked=TrackedHessian.known(objective, theta, gradient_store.fit.hessian) if same else None
     )
     refusal = _escaped(rest, run)
     if refusal is not None:
-        return _refused(request, refusal, objective, rest)
+        return refused(request, METHOD, refusal, {"retained": rest.count})
     corrected = adapter.corrected(run.theta, model, inplace=False)
     stored = adapter.theta(corrected)  # rounded to the model's own precision
     seconds = time.perf_counter() - start
@@ -218,7 +170,7 @@ def unlearn(
     if verdict == "certified":
         refusal = too_much(ledger, residual)
         if refusal is not None:
-            return _refused(request, refusal, objective, rest)
+            return refused(request, METHOD, refusal, {"retained": rest.count})
         ledger.enter(request.asked, residual)
     metrics |= {"residual": residual, "budget": ledger.budget, "budget_spent": ledger.spent}
     if verify == "retrain":
@@ -245,7 +197,7 @@ def unlearn(
     if inplace:
         gradient_store.become(store)
         store = gradient_store
-    report = _report(request, metrics, verdict, why, verified, inplace)
+    report = record(request, METHOD, metrics, verdict, why, verified, inplace)
     if again is not None:
         report["held_fixed"] = list(again.held) or "nothing"
     gone = np.flatnonzero(objective.kept & ~rest.kept)
@@ -387,28 +339,3 @@ def _influence(
     features = objective.features[samples]
     target = features @ (run.theta - run.left)
     return logit_distance(features @ theta, target), logit_distance(features @ stored, target)
-
-
-def _refused(request: Request, reason: str, objective: LinearObjective, rest: LinearObjective) -> UnlearningResult:
-    metrics = {"forgotten": len(request.samples), "retained": rest.count}
-    report = _report(request, metrics, "refused", reason, verified=False, inplace=False)
-    return UnlearningResult(None, False, np.nan, np.nan, metrics, "refused", reason, report)
-
-
-def _report(
-    request: Request, metrics: dict[str, Any], verdict: str, why: str, verified: bool, inplace: bool
-) -> dict[str, Any]:
-    return {
-        "action": "unlearning",
-        "asked": request.asked,
-        "source_rows": {name: rows.tolist() for name, rows in request.rows.items()},
-        "source_rows_not_in_training": dict(request.untrained),
-        "training_rows": request.samples.tolist(),
-        "method": "Newton steps on the objective of the rows that stay",
-        "held_fixed": "features, as the pipeline fitted to all rows computes them",
-        "model_changed": "in place" if inplace else "a copy",
-        "verdict": verdict,
-        "why": why,
-        "verified": verified,
-        "metrics": dict(metrics),
-    }

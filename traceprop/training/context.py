@@ -187,6 +187,7 @@ class TrainingContext:
         self._passes: list[LinearPass] = []
         self._whole: AbstractGradientAdapter | None = None
         self._store: GradientStore | None = None
+        self._initial: Checkpoint | None = None
         self._epochs = 0
         self._checkpoints: list[Checkpoint] = []
 
@@ -342,11 +343,22 @@ class TrainingContext:
         if self.granularity is not None:
             if self.adapter is not None:
                 self._steps.watch(self.adapter.model)
+                self._initial = self._as_it_begins()
             if self.granularity in ("op", "batch"):
                 self._recorder = self._made_recorder()
                 self._steps.recorded = self._recorder.step
                 self._recorder.start()
         return self
+
+    def _as_it_begins(self) -> Checkpoint | None:
+        """A torch network before these samples; None of other models, and where its shapes are still to be found."""
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(self.adapter, AbstractGradientAdapter):
+            return None
+        module = self.adapter.model
+        if not isinstance(module, torch.nn.Module) or any(map(torch.nn.parameter.is_lazy, module.parameters())):
+            return None
+        return Checkpoint(self.adapter.frozen(), 0, 0)
 
     def _made_recorder(self) -> AbstractStepGradients:
         """What keeps the steps' gradients: seen, of a torch module, or told by the loop."""
@@ -437,6 +449,9 @@ class TrainingContext:
             self.adapter.one_number(X, y)  # a loss that fails is told of here, not at the first question
             self.checkpoint()
             store.checkpoints = store.passes = self._checkpoints
+            store.initial, store.recipe = self._initial, self._steps.recipe
+            if store.recipe is not None:
+                store.recipe.lasted(len(X), store.schedule, self._epochs)
         if self._stored:
             self._keep_owners()
             self._log.add_final(self.adapter, X, y, self._epochs, len(self._steps.schedule))

@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from traceprop.training.recipe import Recipe
+
 
 class Steps:
     """The steps in order, each with its loss and its samples, whoever tells of them first.
@@ -33,6 +35,8 @@ class Steps:
         """The last batch that a step was taken on."""
         self.own = False
         """Whether the context itself cut the batches of this pass, so that their rows are samples and their features the data."""
+        self.recipe: Recipe | None = None
+        """The torch optimizer that was seen to step, and its rates."""
         self._samples = samples
         self._before: list[np.ndarray] = []
         self._seen = 0
@@ -117,10 +121,21 @@ class Steps:
                 own = {id(parameter) for parameter in model.parameters()}
                 moved = (p for group in optimizer.param_groups for p in group["params"])
                 ours = known[optimizer] = any(id(p) in own for p in moved)
+                if ours:
+                    self._met(optimizer, model)
             if ours:
+                if self.recipe is not None:
+                    self.recipe.stepped(optimizer)
                 self.saw()
 
         self._hooks.append(register_optimizer_step_post_hook(stepped))
+
+    def _met(self, optimizer: Any, model: Any) -> None:
+        """Another optimizer steps parameters of the model."""
+        if self.recipe is None:
+            self.recipe = Recipe.of(optimizer, {id(parameter): name for name, parameter in model.named_parameters()})
+        else:
+            self.recipe.alone = False
 
     def unwatch(self) -> None:
         """See nothing any more."""

@@ -19,6 +19,7 @@ from traceprop.training.adapter import AbstractAdapter, AbstractLinearAdapter
 from traceprop.training.checkpoints import Checkpoint, LinearPass
 from traceprop.training.logged import final_gradients, summed
 from traceprop.training.owners import Owners
+from traceprop.training.recipe import Recipe
 
 
 @dataclass(eq=False)
@@ -57,6 +58,10 @@ class GradientStore:
         What the removals from this store, and from the stores that they left, have spent of their common budget.
     forgotten
         int64: the samples that a network was made to forget, sorted. (A linear model's objective knows its own.)
+    initial
+        A torch module as it was when the context began, before it saw any of these samples.
+    recipe
+        The torch optimizer that was seen to train it.
     """
 
     owners: Owners
@@ -75,6 +80,8 @@ class GradientStore:
     weights: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     ledger: Ledger | None = field(default=None, repr=False)
     forgotten: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64), repr=False)
+    initial: Checkpoint | None = field(default=None, repr=False)
+    recipe: Recipe | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         """Give the number of training samples, forgotten ones included."""

@@ -323,7 +323,7 @@ class ModuleAdapter(AbstractGradientAdapter):
         inputs = inputs_of(self.model, X)
         if self.cross_entropy:
             check_labels(single.targets(y), max(2, self._outputs))
-            return Deciding(inputs, targets, margins, lambda out, at: nn.functional.softplus(-margins(out, at)))
+            return Deciding(inputs, targets, margins, cross_entropies)
         one_by_one = torch.func.vmap(lambda out, target: single.of_output(out[None], target[None]))
         return Deciding(inputs, targets, lambda out, _: out.reshape(len(out)), lambda out, at: one_by_one(out, at))
 
@@ -371,6 +371,13 @@ def inputs_of(module: nn.Module, X: np.ndarray) -> torch.Tensor:
         else:
             return own.long()
     return own.to(next(module.parameters()).dtype)
+
+
+def cross_entropies(out: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Give log(1 + exp(-margin)): (b,)."""
+    if out[0].numel() == 1:
+        return nn.functional.softplus(-margins(out, targets))
+    return nn.functional.cross_entropy(out, targets.reshape(len(out)).long(), reduction="none")
 
 
 class TorchLoss:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -17,11 +19,22 @@ from traceprop.training.torch_steps import MakeOptimizer
 SAME = 1e-5
 
 
-def replayed(store: GradientStore, data: Deciding, gone: np.ndarray, make: MakeOptimizer) -> tuple[nn.Module, int, int]:
+def share_to_replay(store: GradientStore, gone: np.ndarray) -> float:
+    """Give which part of the recorded steps comes after the last checkpoint before a row of `gone` was used; else infinity."""
+    if not store.schedule:
+        return math.inf
+    here = _before(store, gone)[0]
+    return math.inf if here is None else 1.0 - here.step / len(store.schedule)
+
+
+def replayed(
+    store: GradientStore, data: Deciding, gone: np.ndarray, make: MakeOptimizer, seen: bool = False
+) -> tuple[nn.Module, int, int]:
     """Run the recorded steps again from the last checkpoint before the first of them that used a row of `gone`.
 
-    Every step takes its recorded samples but those, and the mean of their losses. Before that, the run is tried: with
-    all rows, from the same checkpoint to the next one, it must lead to that one's parameters.
+    Every step takes its recorded samples but those, and the mean of their losses; and, where the optimizer is the one
+    that was `seen`, its recorded learning rate. Before that, the run is tried: with all rows, from the same checkpoint to the
+    next one, it must lead to that one's parameters.
 
     Returns
     -------
@@ -35,20 +48,20 @@ def replayed(store: GradientStore, data: Deciding, gone: np.ndarray, make: MakeO
     """
     if not store.schedule:
         raise ModelError("exact replay needs the recorded run: call ctx.step(loss, rows) after each optimizer step")
-    touched = np.array([bool(np.isin(rows, gone).any()) for _, rows in store.schedule])
-    first = int(np.argmax(touched)) if touched.any() else len(touched)
-    before = [one for one in store.checkpoints if one.step <= first]
-    if not before:
+    here, first = _before(store, gone)
+    if here is None:
         raise ModelError(
             f"exact replay needs a checkpoint from before the rows were used, at step {first}; call ctx.checkpoint() before "
             "training starts"
         )
-    here = before[-1]
+    recipe = store.recipe if seen else None
+    rates = [] if recipe is None else [rate / recipe.highest for rate in recipe.rates]
+    rates = rates if len(rates) == len(store.schedule) else []
     after = next((one for one in store.checkpoints if one.step > here.step), None)
     if after is None:
         return deepcopy(here.adapter.model).eval().cpu(), here.step, 0
     nobody = np.empty(0, dtype=np.int64)
-    tried = _run(store, data, here, after.step, nobody, make)
+    tried = _run(store, data, here, after.step, nobody, make, rates)
     wanted = after.adapter.parameters()
     found = nn.utils.parameters_to_vector([p for p in tried.parameters() if p.requires_grad]).detach().double().numpy()
     if not np.allclose(found, wanted, rtol=0, atol=SAME * max(float(np.abs(wanted).max()), 1.0)):
@@ -57,22 +70,46 @@ def replayed(store: GradientStore, data: Deciding, gone: np.ndarray, make: MakeO
             f"{float(np.abs(found - wanted).max()):.1e} away from the checkpoint there; optimizer= must make the optimizer of "
             "the run, new at that checkpoint, and the steps be its mean loss and nothing else"
         )
-    return _run(store, data, here, len(store.schedule), gone, make), here.step, len(store.schedule) - here.step
+    return _run(store, data, here, len(store.schedule), gone, make, rates), here.step, len(store.schedule) - here.step
+
+
+def _before(store: GradientStore, gone: np.ndarray) -> tuple[Checkpoint | None, int]:
+    """The last checkpoint before a row of `gone` was used, and the step at which that was."""
+    touched = (step for step, (_, rows) in enumerate(store.schedule) if np.isin(rows, gone).any())
+    first = next(touched, len(store.schedule))
+    known = [*([] if store.initial is None else [store.initial]), *store.checkpoints]
+    return next((one for one in reversed(known) if one.step <= first), None), first
 
 
 def _run(
-    store: GradientStore, data: Deciding, here: Checkpoint, until: int, gone: np.ndarray, make: MakeOptimizer
+    store: GradientStore,
+    data: Deciding,
+    here: Checkpoint,
+    until: int,
+    gone: np.ndarray,
+    make: MakeOptimizer,
+    rates: list[float],
 ) -> nn.Module:
     module: nn.Module = deepcopy(here.adapter.model).train().cpu()
     optimizer = make([p for p in module.parameters() if p.requires_grad])
     with progress("recorded steps", until - here.step) as done:
-        for _, rows in store.schedule[here.step : until]:
+        for step in range(here.step, until):
+            rows = store.schedule[step][1]
             done(1)
             stay = rows[~np.isin(rows, gone)]
             if not len(stay):
                 continue
             some = data[stay]
+            if rates:
+                _at_rate(optimizer, rates[step])
             optimizer.zero_grad()
             data.loss(module(some.inputs), some.targets).mean().backward()
             optimizer.step()
     return module.eval()
+
+
+def _at_rate(optimizer: Any, share: float) -> None:
+    """Set the learning rates to a share of the run's highest."""
+    for group in optimizer.param_groups:
+        if "lr" in group:
+            group["lr"] = group.setdefault("highest_lr", group["lr"]) * share

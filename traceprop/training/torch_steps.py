@@ -45,6 +45,12 @@ def losses(module: nn.Module, data: Deciding) -> Floats:
     return np.asarray(data.loss(outputs(module, data), data.targets).double().numpy())
 
 
+def numbers_and_losses(module: nn.Module, data: Deciding) -> tuple[Floats, Floats]:
+    """Give both, by one pass over the samples."""
+    out = outputs(module, data)
+    return tuple(np.asarray(of(out, data.targets).double().numpy()) for of in (data.number, data.loss))  # type: ignore[return-value]
+
+
 def trained(
     module: nn.Module,
     data: Deciding,
