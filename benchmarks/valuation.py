@@ -38,8 +38,10 @@ def main(quick: bool = False) -> dict[str, Any]:
     names = list(dict.fromkeys(method for task in found.values() for method in task["methods"]))
 
     def cell(task: str, method: str, key: str, form: str) -> str:
-        value = found[task]["methods"].get(method, {}).get(key)
-        return "" if value is None else form.format(value)
+        said = found[task]["methods"].get(method, {})
+        if "refused" in said:
+            return "refused"
+        return form.format(said[key]) if key in said else ""
 
     return {
         "seed": SEED,
@@ -137,7 +139,11 @@ def wrong_labels(task: Task, peers: bool) -> dict[str, Any]:
     estimator = "influence" if objective.size < 2_000 else "dot"
     engine = tp.attribution_engine(store, estimator)
     name = {"influence": "influence on the validation rows", "dot": "gradient dot with the validation rows"}[estimator]
-    note(name, lambda: engine.scores(task.X_val, task.y_val).mean(axis=0))
+    one = engine.scores(task.X_val[:1], task.y_val[:1])
+    if one.verdict == "refused":
+        methods[name] = {"refused": one.why}
+    else:
+        note(name, lambda: engine.scores(task.X_val, task.y_val).mean(axis=0))
 
     said = {}
     if peers:

@@ -88,6 +88,28 @@ def test_steps_without_a_weighted_form_are_named_and_lower_the_verdict():
     assert "numpy.median" in result.why
 
 
+HELD = {
+    "numpy.quantile": lambda x: (x - x.mean(axis=0)) / np.quantile(x, 0.9, axis=0),
+    "filter": lambda x: (x - x.mean(axis=0))[np.argsort(x[:, 0])][np.abs(x[:, 1] - x[:, 1].mean()) < 2],
+}
+
+
+@pytest.mark.parametrize("step", HELD)
+def test_scores_name_what_they_hold_fixed_with_the_line(step):
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    features = tp.trace(HELD[step])(tp.from_numpy(x, source_id="x"))
+    y = (features.compute()[:, 0] + np.random.default_rng(1).normal(size=len(features)) > 0).astype(int)
+    store = context(fit(features, y), features, y)
+    scores = tp.attribution_engine(store).scores(features[:3], y[:3])
+    assert scores.verdict == "estimated"
+    held = scores.why.split("held fixed: ")[1]
+    assert step in held
+    assert "test_pipeline.py:" in held
+    result = tp.unlearn(gradient_store=store, source_id="x", rows=[4])
+    assert result.verdict == "estimated"
+    assert step in result.why
+
+
 def test_a_pipeline_that_reduces_no_rows_says_so():
     x = np.random.default_rng(0).normal(size=(60, 2))
     y = (x[:, 0] + np.random.default_rng(1).normal(size=60) > 0).astype(int)
