@@ -29,6 +29,7 @@ HEADLINES = {
     "lineage": "one cell back|1,000 rows forward|.*random|element-wise|matmul|convolution of|"
     "(join|sort|filter|one-hot|projection) ",
     "projection": ".*1 thread",
+    "topk": r".*2 threads|(memory|disk), float\d\d \|",
 }
 MARKED = re.compile(r"<!-- benchmarks:(\w+) -->\n.*?<!-- /benchmarks:\1 -->", re.DOTALL)
 

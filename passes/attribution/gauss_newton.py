@@ -29,7 +29,7 @@ class AbstractGaussNewton(ABC):
     Parameters
     ----------
     curvature
-        float64 (n,): s, the root of the second derivative of each loss by f; above 0.
+        float64 (n,): s, the root of the second derivative of each loss by f; above 0, also in float32.
     residual
         float64 (n,): r, the first derivative divided by s.
     """
@@ -70,6 +70,10 @@ class AbstractGaussNewton(ABC):
     def scores(self, tests: Single) -> Single:
         """Minus the change of f of test samples when each training sample is removed: float32 (t, n)."""
         return np.asarray(self._across(tests) * -self.residual)
+
+    def products(self, tests: Single) -> Single:
+        """g_t^T (J^T S^2 J + l)^-1 g_i of the gradients g of test and training samples: float32 (t, n)."""
+        return np.asarray(self._across(tests) / self.curvature)
 
     def scores_left_out(self, tests: Single) -> Single:
         """`scores` by one Newton step on the samples that stay: each is divided by one minus its leverage."""

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from traceprop.errors import CorruptError, NewerVersionError, StoreError
-from traceprop.stores import GradientBlocks
+from traceprop.stores import GradientBlocks, gradient_block
 from traceprop.stores.gradient_block import sealed
 
 WIDTH = 7
@@ -213,6 +213,54 @@ def test_a_writer_that_is_killed_leaves_whole_blocks_and_is_resumed(tmp_path):
         resumed.append(row_of(np.array([rows])), [rows])
     assert list((path / "parts").iterdir()) == []
     assert len(GradientBlocks(path)) == rows + 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a copy of this process is killed")
+@pytest.mark.parametrize("torn", [False, True])
+def test_killed_at_any_point_of_writing_a_block(tmp_path, torn):
+    """A copy of the process dies before its n-th step of writing, or in the midst of it, for every n that there is."""
+    path, died = tmp_path / "g", 0
+    write(path, count=16)
+    while True:
+        writer = os.fork()
+        if not writer:
+            _write_and_die_at(path, died, torn)
+            os._exit(0)  # there were no more steps
+        _, status = os.waitpid(writer, 0)
+        blocks = GradientBlocks(path)
+        rows = len(blocks)
+        assert blocks.check() == rows // 8
+        np.testing.assert_array_equal(blocks.gradients(), row_of(np.arange(rows)))
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0
+            break
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        died += 1
+    assert died == 5  # two arrays, the manifest, and the folders before and after the block has its name
+    with GradientBlocks(path, block_rows=8) as resumed:
+        resumed.append(row_of(np.arange(rows, rows + 8)), np.arange(rows, rows + 8))
+    assert list((path / "parts").iterdir()) == []
+    np.testing.assert_array_equal(GradientBlocks(path).gradients(), row_of(np.arange(rows + 8)))
+
+
+def _write_and_die_at(path, step, torn):
+    steps = iter(range(100))
+
+    def deadly(done):
+        def call(place, *content):
+            if next(steps) == step:
+                if torn and content:
+                    place.write_bytes(np.asarray(content[0]).tobytes()[:37])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done(place, *content)
+
+        return call
+
+    for name in ("write_array", "write_synced", "sync_folder"):
+        setattr(gradient_block, name, deadly(getattr(gradient_block, name)))
+    blocks = GradientBlocks(path, block_rows=8)
+    start = len(blocks)
+    blocks.append(row_of(np.arange(start, start + 8)), np.arange(start, start + 8))
 
 
 def _read(path, stop, answers):

@@ -127,12 +127,11 @@ def test_the_final_gradients_of_a_network(tmp_path, people, proj_dim):
 
 @pytest.mark.parametrize("kind", ["sklearn", "sklearn-3", "torch"])
 def test_the_final_gradients_of_linear_models_are_in_the_order_of_their_parameters(tmp_path, people, kind):
-    X, y = people
-    features, labels = np.asarray(X), np.asarray(y)
+    X, _ = people
+    features, labels = np.asarray(X), np.arange(38) % (3 if kind == "sklearn-3" else 2)  # no half is separable
     if kind == "torch":
         model, loss = torch.nn.Linear(3, 2).double(), torch.nn.CrossEntropyLoss()
     else:
-        labels = labels if kind == "sklearn" else np.arange(38) % 3
         model, loss = LogisticRegression().fit(features, labels), None
     with tp.training_context(model, features, labels, loss=loss, store=tmp_path / "g") as ctx:
         pass

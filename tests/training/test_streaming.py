@@ -1,5 +1,8 @@
 """The last gradients of a stream, in a window that another run goes on from."""
 
+import itertools
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -73,6 +76,31 @@ def test_gradients_of_a_network_are_those_of_the_model_as_it_was(tmp_path):
                 for parameter in model.parameters():
                     parameter -= 0.5 * parameter.grad
     np.testing.assert_allclose(ctx.gradient_store.gradients, np.stack(kept[2:]), rtol=1e-5, atol=1e-7)
+
+
+def test_a_stream_that_never_ends_takes_no_more_memory_the_longer_it_runs(tmp_path):
+    def calls():
+        rng = np.random.default_rng(0)
+        for day in itertools.count():  # every day has a name of its own
+            yield f"calls-{day}", rng.standard_normal((40, 64))
+
+    kept, stream = {}, calls()
+    with tp.streaming_training_context(window=500, checkpoint=tmp_path / "window.npz", every=5_000) as ctx:
+        tracemalloc.start()
+        for source_id, gradients in stream:
+            ctx.log_gradient(gradients, source_id=source_id, loss=0.5)
+            if ctx.seen in (4_000, 40_000):
+                kept[ctx.seen] = tracemalloc.get_traced_memory()[0]
+            if ctx.seen == 40_000:
+                break
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        store = ctx.gradient_store
+    assert next(stream)[0] == "calls-1000"  # it would have gone on
+    assert kept[40_000] <= kept[4_000] + 20_000
+    assert peak <= 5 * 500 * 64 * 4 + (1 << 20)  # the window, and once more on its way to the file
+    assert list(store.owners.pairs) == [f"calls-{day}" for day in range(987, 1000)]
+    assert sum(len(rows) for _, rows in store.owners.pairs.values()) == 500
 
 
 @pytest.mark.parametrize("how", ["flip", "cut", "other"])

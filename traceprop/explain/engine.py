@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import ModelError
+from traceprop.explain.ensemble import members
 from traceprop.explain.estimators import Banzhaf, Found, Influence
 from traceprop.explain.estimators import estimator as choose_estimator
 from traceprop.explain.pipeline_influence import PipelineBanzhaf, PipelineInfluence
@@ -18,12 +19,11 @@ from traceprop.explain.top_rows import TopRows, checked_count, in_parts
 from traceprop.stores import GradientBlocks
 from traceprop.tracing.lazy import is_lazy
 from traceprop.training.data import plain_array, test_data
-from traceprop.training.saved import opened
 from traceprop.training.store import GradientStore
 
 
 def attribution_engine(
-    gradient_store: GradientStore | GradientBlocks,
+    gradient_store: GradientStore | GradientBlocks | Sequence[GradientStore],
     estimator: str = "auto",
     through: str | None = None,
     outcome: str = "auto",
@@ -32,6 +32,7 @@ def attribution_engine(
     damping: float | None = None,
     optimizer: Any = None,
     curvature: str | None = None,
+    average: str | None = None,
 ) -> AttributionEngine:
     """Make an engine that says which training rows made a prediction.
 
@@ -39,7 +40,8 @@ def attribution_engine(
     ----------
     gradient_store
         A training context's `ctx.gradient_store`, or the `tp.stores.GradientBlocks` that some process has written: of those,
-        "dot" and "cosine" with test gradients.
+        "dot" and "cosine" with test gradients. A sequence of stores is an ensemble: networks trained independently, from other
+        starts, on the same rows; scores are the mean over them.
     estimator
         "influence": exact Hessian for linear models, Gauss-Newton for networks; "newton": the same with the curvature of the
         rows that stay; "banzhaf": influence at half of the rows, in the mean, which is nearer to what removing many does (of
@@ -68,32 +70,33 @@ def attribution_engine(
     curvature
         For "replay": "hessian", the exact derivative, or "gauss-newton", which is better where activations have kinks; None:
         by the module's activations. docs/attribution.md compares them.
+    average
+        For "trak", what is averaged over checkpoints and the networks of an ensemble: "scores", the default, or "factors", the
+        kernel and 1 - p apart, as Park et al. 2023 do.
 
     Raises
     ------
     ModelError
-        An estimator that does not exist or does not fit the model; names those that do.
+        An estimator that does not exist or does not fit the model; names those that do. Stores of an ensemble that are not of
+        networks, or that differ in rows, sources, data or projection; says which, and in what.
     """
-    if isinstance(gradient_store, GradientBlocks):
-        gradient_store = opened(gradient_store)
-    if not isinstance(gradient_store, GradientStore):
-        raise ModelError(
-            f"gradient_store is a training context's ctx.gradient_store, not {type(gradient_store).__name__}"
-        )
+    store, *others = members(gradient_store)
     check_through(through)
     if outcome not in ("auto", "margin", "loss"):
         raise ModelError(f"outcome is 'auto', 'margin' or 'loss', not {outcome!r}")
-    if model is not None and model is not gradient_store.model:
+    if model is not None and (others or model is not store.model):
         raise ModelError("model is not the one whose gradients the store holds; leave it out, or train it in a context")
     return AttributionEngine(
-        gradient_store,
+        store,
         estimator,
         outcome,
         through,
+        others=others,
         checkpoints=checkpoints,
         damping=damping,
         optimizer=optimizer,
         curvature=curvature,
+        average=average,
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+_within: ContextVar[bool] = ContextVar("within", default=False)
 PATIENCE = 1.0  # seconds
 
 
@@ -14,8 +16,12 @@ PATIENCE = 1.0  # seconds
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Give a function that is told how many more of `total` are done; a bar shows after a second, on terminals only.
 
-    It goes to stderr and is gone at the end.
+    It goes to stderr and is gone at the end. What is done within something that has a bar shows none of its own.
     """
+    if _within.get():
+        yield lambda _=1: None
+        return
+    token = _within.set(True)
     bar = None
     done, started = 0, time.monotonic()
 
@@ -34,6 +40,7 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     try:
         yield advance
     finally:
+        _within.reset(token)
         if bar is not None:
             bar.stop()
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from traceprop.errors import CorruptError, NewerVersionError, StoreError
+from traceprop.runtime.progress import progress
 from traceprop.stores.durable import sync_folder, write_synced
 from traceprop.stores.gradient_block import Block, StoredBlock, checksum, sealed, unsealed, write_array, write_block
 
@@ -153,15 +154,17 @@ class GradientFolder:
         """Read everything; tell what is damaged, each with the block's name."""
         names = sorted(os.listdir(self._blocks)) if self._blocks.is_dir() else []
         present = set(names)
-        for number in range(int(names[-1]) + 1 if names and names[-1].isdigit() else 0):
-            name = f"{number:08d}"
-            if name not in present:
-                yield f"block {name} of {self.place} is missing"
-                continue
-            try:
-                StoredBlock(self._blocks / name, self.place).block()
-            except CorruptError as error:
-                yield str(error)
+        with progress("blocks of gradients", len(names)) as advance:
+            for number in range(int(names[-1]) + 1 if names and names[-1].isdigit() else 0):
+                name = f"{number:08d}"
+                if name not in present:
+                    yield f"block {name} of {self.place} is missing"
+                    continue
+                try:
+                    StoredBlock(self._blocks / name, self.place).block()
+                except CorruptError as error:
+                    yield str(error)
+                advance(1)
 
     def size(self) -> int:
         """Bytes on disk."""

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from traceprop.errors import CorruptError, StoreError
+from traceprop.runtime.progress import progress
 from traceprop.stores.gradient_block import COLUMNS, DTYPES, Block, checksum, scaled
 from traceprop.stores.gradient_factors import FactorLayout, Factors
 from traceprop.stores.gradient_folder import GradientFolder, MemoryShelf
@@ -290,10 +291,12 @@ class GradientBlocks:
             with cls(part, first.dtype, about=first.about) as merged:
                 if (factors := first.factors) is not None:
                     merged.keep_factors(factors.layout, factors.features)
-                for shard in opened:
-                    for block in shard:
-                        merged._settle(block.stored.shape[1])
-                        merged._take(block.stored, block.columns)
+                with progress("rows of gradients", sum(map(len, opened))) as advance:
+                    for shard in opened:
+                        for block in shard:
+                            merged._settle(block.stored.shape[1])
+                            merged._take(block.stored, block.columns)
+                            advance(len(block))
                 _copy_owners(first, merged)
             part.rename(target)
         except BaseException:

@@ -127,6 +127,12 @@ class AbstractGradientAdapter(AbstractAdapter):
         """How many dimensions gradients are projected to; None where they are not."""
         return None if self._projection is None else int(self._projection.dimensions)
 
+    @property
+    def projected_as(self) -> str:
+        """How gradients are projected, in words."""
+        one = self._projection
+        return "no projection" if one is None else f"a {one.kind!r} projection to {one.dimensions} dimensions"
+
     def one_number(self, X: np.ndarray, y: np.ndarray) -> bool:
         """Tell whether `linearised` knows a number that decides each sample's loss."""
         return False

@@ -27,6 +27,7 @@ class Window:
         self.about = about
         self.seen = 0
         self.sources: list[str] = []
+        self._in_use = 8
         self._gradients: np.ndarray | None = None
         self._entries = np.zeros(size, dtype=ENTRIES)
 
@@ -43,11 +44,9 @@ class Window:
         if not np.isfinite(single).all():
             raise ModelError("a gradient is NaN, infinite, or too large for float32: has the training diverged?")
         entries = np.empty(len(single), dtype=ENTRIES)
-        if source_id not in self.sources:
-            self.sources.append(source_id)
         named = (
             ("row", row),
-            ("source", self.sources.index(source_id)),
+            ("source", self._numbered(source_id)),
             ("epoch", epoch),
             ("step", step),
             ("loss", loss),
@@ -58,6 +57,17 @@ class Window:
         places = (self.seen + np.arange(len(single)))[last] % self.size
         self._gradients[places], self._entries[places] = single[last], entries[last]
         self.seen += len(single)
+
+    def _numbered(self, source_id: str) -> int:
+        """The number of a source; those that nothing in the window is of any more are forgotten now and then."""
+        if source_id not in self.sources:
+            self.sources.append(source_id)
+            if len(self.sources) > 2 * self._in_use:
+                present, numbers = np.unique(self._entries["source"][: len(self)], return_inverse=True)
+                self._entries["source"][: len(self)] = numbers
+                self.sources = [*(self.sources[number] for number in present), source_id]
+                self._in_use = len(self.sources)
+        return self.sources.index(source_id)
 
     def held(self) -> tuple[np.ndarray, np.ndarray]:
         """Gradients (m, p) and their entries (m,), the oldest first."""
@@ -78,7 +88,8 @@ class Window:
         pairs = {}
         for number, name in enumerate(self.sources):
             samples = np.flatnonzero(entries["source"] == number)
-            pairs[name] = samples, entries["row"][samples]
+            if len(samples):
+                pairs[name] = samples, entries["row"][samples]
         return Owners(len(entries), pairs)
 
     def save(self, path: Path) -> None:

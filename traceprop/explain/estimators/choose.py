@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from traceprop.errors import ModelError
@@ -56,8 +57,12 @@ def estimator(
     damping: float | None = None,
     optimizer: Any = None,
     curvature: str | None = None,
+    others: Sequence[GradientStore] = (),
+    average: str | None = None,
 ) -> AbstractEstimator:
     """Choose the estimator called `name` for a store; "auto": influence, and where it cannot be had the best that can.
+
+    `others`: the stores of more networks that are asked with it, as one ensemble.
 
     Raises
     ------
@@ -84,6 +89,19 @@ def estimator(
         if not damping > 0:
             raise ModelError(f"damping is above 0, not {damping!r}")
         options["damping"] = damping
+    if others:
+        if not issubclass(chosen, AbstractNetworkEstimator):
+            averaging = [known for known, each in table.items() if issubclass(each, AbstractNetworkEstimator)]
+            raise ModelError(
+                f"estimator={name!r} is of one store; those that average over an ensemble are {', '.join(map(repr, averaging))}"
+            )
+        options["others"] = others if not len(store.forgotten) else [without_forgotten(other) for other in others]
+    if average is not None:
+        if chosen is not Trak:
+            raise ModelError(f"average= is for estimator='trak', not for {name!r} of {holds}")
+        if average not in ("scores", "factors"):
+            raise ModelError(f"average is 'scores' or 'factors', not {average!r}")
+        options["average"] = average
     for option, value in (("optimizer", optimizer), ("curvature", curvature)):
         if value is not None:
             if chosen is not Replay:

@@ -91,8 +91,10 @@ class LoggedDot(AbstractEstimator):
     def _products(self, vector: np.ndarray) -> np.ndarray:
         """Products with each sample's gradients, which add up: float64 (n,)."""
         total = np.zeros(len(self.store))
-        for block in self.blocks:
-            np.add.at(total, block.columns["sample"], block.products(vector))
+        with progress("gradients", len(self.blocks)) as advance:
+            for block in self.blocks:
+                np.add.at(total, block.columns["sample"], block.products(vector))
+                advance(len(block))
         return total
 
     def lengths(self) -> np.ndarray:
@@ -101,9 +103,11 @@ class LoggedDot(AbstractEstimator):
         if len(np.unique(samples)) < len(samples):  # what is logged again adds up before it has a length
             return np.linalg.norm(self._whole(), axis=1)
         squares = np.zeros(len(self.store))
-        for block in self.blocks:
-            for found, rows in block.parts():
-                squares[found] = np.einsum("ij,ij->i", rows, rows)
+        with progress("lengths of gradients", len(self.blocks)) as advance:
+            for block in self.blocks:
+                for found, rows in block.parts():
+                    squares[found] = np.einsum("ij,ij->i", rows, rows)
+                advance(len(block))
         return np.sqrt(squares)
 
     def _whole(self) -> np.ndarray:

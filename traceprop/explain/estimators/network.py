@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from traceprop.passes.attribution.damping import (
 from traceprop.passes.attribution.ekfac import EKFAC
 from traceprop.passes.attribution.factors import DenseFactors, LayerFactors, kernel, products, projected, squares
 from traceprop.passes.attribution.gauss_newton import AbstractGaussNewton, DualGaussNewton, PrimalGaussNewton
+from traceprop.runtime.progress import progress
 from traceprop.training.adapter import AbstractGradientAdapter
 from traceprop.training.checkpoints import Checkpoint, spread
 from traceprop.training.linearised import Linearised
@@ -37,15 +38,28 @@ TESTS = 1_024
 
 
 class AbstractNetworkEstimator(AbstractEstimator):
-    """Scores averaged over checkpoints of one training run (Pruthi et al. 2020), or of the model that it left."""
+    """Scores averaged over checkpoints of one training run (Pruthi et al. 2020), or of the model that it left.
+
+    `others`: stores of networks that were trained independently on the same rows; each network counts as much as another.
+    """
 
     several = True
 
-    def __init__(self, store: GradientStore, outcome: str, checkpoints: int | None = None) -> None:
+    def __init__(
+        self,
+        store: GradientStore,
+        outcome: str,
+        checkpoints: int | None = None,
+        others: Sequence[GradientStore] = (),
+    ) -> None:
         super().__init__(store, outcome)
         asked = checkpoints if checkpoints is not None else CHECKPOINTS if self.several else 1
-        self.checkpoints = spread(store.checkpoints, asked)
+        runs = [spread(one.checkpoints, asked) for one in (store, *others)]
+        self.runs = len(runs)
+        self.checkpoints = [checkpoint for run in runs for checkpoint in run]
+        self.shares = [np.float32(1 / (len(runs) * len(run))) for run in runs for _ in run]
         self._trained: dict[Checkpoint, Linearised] = {}
+        self._kinds: set[str] = set()
 
     def training(self, checkpoint: Checkpoint) -> Linearised:
         """The training samples at a checkpoint; those of the last one asked for are kept."""
@@ -53,6 +67,12 @@ class AbstractNetworkEstimator(AbstractEstimator):
             assert self.store.X is not None
             assert self.store.y is not None
             self._trained = {checkpoint: self.seen(checkpoint.adapter, self.store.X, self.store.y)}
+            self._kinds.add(self._trained[checkpoint].kind)
+            if len(self._kinds) > 1:
+                raise ModelError(
+                    f"the networks of an ensemble have losses of different kinds ({', '.join(sorted(self._kinds))}), whose "
+                    "scores have no common mean"
+                )
         return self._trained[checkpoint]
 
     def seen(self, adapter: AbstractGradientAdapter, X: np.ndarray, y: np.ndarray) -> Linearised:
@@ -60,21 +80,33 @@ class AbstractNetworkEstimator(AbstractEstimator):
         return adapter.linearised(X, y)
 
     def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
-        total = np.zeros((len(X), len(self.store)), dtype=np.float32)
-        for checkpoint in self.checkpoints:
-            total += self.at(checkpoint, X, y)
-        total /= len(self.checkpoints)
-        return total, "estimated", self.reason
+        return self._mean(lambda checkpoint: self.at(checkpoint, X, y)), "estimated", self.reason
 
     def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
         return subset_effects(self.scores(X, y)[0], subsets), "estimated", self.reason
 
     def of_gradient(self, gradient: Any) -> Found:
-        total = np.zeros(len(self.store), dtype=np.float32)
-        for checkpoint in self.checkpoints:
+        if self.runs > 1:
+            raise ModelError(
+                "a gradient is in the parameters of one model, and this is an ensemble; engine.scores and engine.explain "
+                "take test rows"
+            )
+
+        def at(checkpoint: Checkpoint) -> np.ndarray:
             train = self.training(checkpoint)
-            total += self.of_products(checkpoint, self._products(checkpoint, train, gradient))
-        return total / np.float32(len(self.checkpoints)), "estimated", self.reason
+            return self.of_products(checkpoint, self._products(checkpoint, train, gradient))
+
+        return self._mean(at), "estimated", self.reason
+
+    def _mean(self, at: Callable[[Checkpoint], np.ndarray]) -> np.ndarray:
+        """The mean over checkpoints and networks, float32; a bar shows how many are done."""
+        total: Any = None
+        with progress(f"{self.name}, checkpoints", len(self.checkpoints)) as advance:
+            for checkpoint, share in zip(self.checkpoints, self.shares, strict=True):
+                found = np.multiply(at(checkpoint), share, dtype=np.float32)
+                total = found if total is None else np.add(total, found, out=total)
+                advance(1)
+        return np.asarray(total)
 
     def _products(self, checkpoint: Checkpoint, train: Linearised, gradient: Any) -> np.ndarray:
         parts = checkpoint.adapter.by_layers(gradient, train.names)
@@ -112,6 +144,8 @@ class AbstractNetworkEstimator(AbstractEstimator):
     @property
     def _where(self) -> str:
         many = len(self.checkpoints)
+        if self.runs > 1:
+            return f"averaged over {self.runs} networks, {many} checkpoints in all"
         return "at the trained parameters" if many == 1 else f"averaged over {many} checkpoints of the training run"
 
 
@@ -213,9 +247,14 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
     name = "influence"
 
     def __init__(
-        self, store: GradientStore, outcome: str, checkpoints: int | None = None, damping: float | None = None
+        self,
+        store: GradientStore,
+        outcome: str,
+        checkpoints: int | None = None,
+        damping: float | None = None,
+        others: Sequence[GradientStore] = (),
     ) -> None:
-        super().__init__(store, outcome, checkpoints)
+        super().__init__(store, outcome, checkpoints, others)
         self._given = None if damping is None else Damping(float(damping), "as given")
         self._made: dict[Checkpoint, Solver] = {}
         self._damping: dict[Checkpoint, Damping] = {}
@@ -310,13 +349,13 @@ class GaussNewtonNewton(GaussNewtonInfluence):
         return solver.scores_left_out(asked)
 
     def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
-        total = np.zeros((len(subsets), len(X)), dtype=np.float32)
-        for checkpoint in self.checkpoints:
+        def at(checkpoint: Checkpoint) -> np.ndarray:
             train, tests = self.training(checkpoint), checkpoint.adapter.linearised(X, y)
             _check_curved(train)
             solver: Any = self._solver(checkpoint, train, self._unseen_loss(X, tests.losses))
-            total += self.in_outcome(solver.effects(self.asked(tests, train), subsets).T, tests).T
-        return total / np.float32(len(self.checkpoints)), "estimated", self.reason
+            return self.in_outcome(solver.effects(self.asked(tests, train), subsets).T, tests).T
+
+        return self._mean(at), "estimated", self.reason
 
 
 class EkFac(GaussNewtonInfluence):
@@ -342,9 +381,27 @@ class EkFac(GaussNewtonInfluence):
 
 
 class Trak(GaussNewtonInfluence):
-    """The same of projected gradients, for training sets whose kernel is too large (Park et al. 2023, "TRAK")."""
+    """The same of projected gradients, for training sets whose kernel is too large (Park et al. 2023, "TRAK").
+
+    With phi the projected gradients of the margins and q_i = 1 - p_i, minus the loss's slope, a score is
+    [phi_t^T (Phi^T S^2 Phi + l)^-1 phi_i] q_i. `average="factors"`: over checkpoints and networks, what stands in brackets and q
+    are averaged apart, as in step 4 there, where there is no S. With it, a row of which one network is certain has
+    a large bracket and a small q in that network, which belong together, so the mean of the scores ranks better.
+    """
 
     name = "trak"
+
+    def __init__(
+        self,
+        store: GradientStore,
+        outcome: str,
+        checkpoints: int | None = None,
+        damping: float | None = None,
+        others: Sequence[GradientStore] = (),
+        average: str = "scores",
+    ) -> None:
+        super().__init__(store, outcome, checkpoints, damping, others)
+        self._apart = average == "factors"
 
     def _check_size(self) -> None:
         return
@@ -354,6 +411,23 @@ class Trak(GaussNewtonInfluence):
 
     def asked(self, tests: Linearised, train: Linearised) -> np.ndarray:
         return self._projected(tests)
+
+    def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
+        if not self._apart:
+            return super().scores(X, y)
+        pulls = {}
+
+        def at(checkpoint: Checkpoint) -> np.ndarray:
+            found = self.at(checkpoint, X, y)
+            pulls[checkpoint] = -self.training(checkpoint).slopes
+            return found
+
+        kernel = self._mean(at)
+        kernel *= self._mean(pulls.__getitem__)
+        return kernel, "estimated", self.reason
+
+    def answer(self, solver: Any, asked: Any) -> np.ndarray:
+        return solver.products(asked) if self._apart else super().answer(solver, asked)
 
     def _projected(self, samples: Linearised) -> np.ndarray:
         wanted = self.checkpoints[-1].adapter.dimensions or DIMENSIONS
