@@ -13,12 +13,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(known())}")
     parser.add_argument("--quick", action="store_true", help="a smaller run that shows that it works; nothing is kept")
+    parser.add_argument(
+        "--task", action="append", default=[], metavar="TASK", help="of `lds`: this task only; may be repeated"
+    )
     options = parser.parse_args(arguments)
     names = options.names or known()
     if unknown := sorted(set(names) - set(known())):
         parser.error(f"no benchmark called {', '.join(unknown)}; there are: {', '.join(known())}")
+    if options.task and names != ["lds"]:
+        parser.error("--task chooses among the tasks of `lds`, and goes with it alone")
+    chosen = {"tasks": options.task} if options.task else {}
     for name in names:
-        result = importlib.import_module(f"benchmarks.{name}").main(quick=options.quick)
+        result = importlib.import_module(f"benchmarks.{name}").main(quick=options.quick, **chosen)
         print_table(name, result)
         if not options.quick:
             write_result(name, result)

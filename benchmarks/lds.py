@@ -1,119 +1,203 @@
-"""Linear datamodeling score on Adult: do predicted sums over half of the rows rank as retrained models do?
+"""Linear datamodeling score: predicted effects of removing half of the training rows, against models really retrained.
 
-For each test row, Spearman's correlation over subsets between the sum of the scores of the rows that stay and the
-margin of a model really retrained on them; the mean over test rows (Park et al. 2023, "TRAK", section 2).
+On two logistic regressions and four networks, ours and other libraries on the same models and the same truth. What a score
+costs is CPU time on one thread, over that of one training run; networks are judged beside the ceiling that the noise of their
+retraining leaves. `--task` chooses some of the tasks, and leaves the others' results as they are.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import table
-from benchmarks.tasks.adult import Adult, load, margins, new_model
-from benchmarks.tasks.timing import cpu_seconds
+from benchmarks.harness import measured_on, read_result, table
+from benchmarks.tasks import cifar, linear, mnist, text
+from benchmarks.tasks.linear import LinearTask
+from benchmarks.tasks.network import AbstractNetworkTask
+from benchmarks.tasks.ranks import ceiling, lds
+from benchmarks.tasks.retrained import SEED, retrained
+from benchmarks.tasks.timing import cpu_seconds, one_thread
 
-SEED = 20_240_601
-SUBSETS = 100
-CACHE = Path(__file__).parent / "cache"
+
+@dataclass(frozen=True)
+class Entry:
+    """A task, and how often it is retrained: on how many subsets, with how many seeds each."""
+
+    load: Callable[[], LinearTask | AbstractNetworkTask]
+    subsets: int
+    runs: int = 1
 
 
-def main(quick: bool = False) -> dict[str, Any]:
+TASKS = {
+    "adult": Entry(linear.census, 100),
+    "covertype": Entry(linear.forests, 100),
+    "mnist-4-v-9": Entry(mnist.fours_and_nines, 60, 2),
+    "mnist-10": Entry(mnist.ten_digits, 60, 2),
+    "sst-2": Entry(text.sentiments, 60, 4),
+    "cifar-2": Entry(cifar.cats_and_dogs, 60, 2),
+}
+LINEAR = {"influence": "influence", "newton": "newton", "gradient dot": "dot"}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "influence, 5 checkpoints of its training": {"estimator": "influence"},
+    "influence, the trained model": {"estimator": "influence", "checkpoints": 1},
+    "trak, 2,048 dimensions, 5 checkpoints": {"estimator": "trak"},
+    "ekfac, the trained model": {"estimator": "ekfac", "checkpoints": 1},
+    "tracin, 5 checkpoints": {"estimator": "tracin"},
+    "gradient dot": {"estimator": "dot"},
+    "last layer": {"estimator": "last-layer"},
+}
+QUICK_SUBSETS = 6
+
+
+def main(quick: bool = False, tasks: Sequence[str] = ()) -> dict[str, Any]:
+    if unknown := sorted(set(tasks) - set(TASKS)):
+        raise SystemExit(f"no task called {', '.join(unknown)}; there are: {', '.join(TASKS)}")
+    before = {} if quick else (read_result("lds") or {}).get("measured", {})
+    measured = {}
+    for name, entry in TASKS.items():
+        if not tasks or name in tasks:
+            measured[name] = judged(entry, quick)
+        elif name in before:
+            measured[name] = before[name]
+    return {"seed": SEED, "measured": measured, "tables": [shown(found) for found in measured.values()]}
+
+
+def judged(entry: Entry, quick: bool = False) -> dict[str, Any]:
+    """Everything about one task: its truth, our estimators and the other libraries."""
+    from benchmarks.peers import rows, scores
+
+    task = entry.load()
+    runs = min(entry.runs, 2) if quick else entry.runs
+    kept, truth = retrained(task, QUICK_SUBSETS if quick else entry.subsets, runs)
+    judge = Judge(kept, truth)
+    with one_thread():
+        if isinstance(task, LinearTask):
+            problem, methods = _linear(task, judge, 2 if quick else 9)
+        else:
+            problem, methods = _network(task, judge)
+    theirs, _ = rows(scores(problem, quick=quick), judge, problem.fit_cpu_seconds)
+    return {
+        "task": task.name,
+        "training_rows": len(task.y),
+        "test_rows": len(task.y_test),
+        "architecture": problem.architecture,
+        "training": problem.training,
+        "subsets": len(kept),
+        "runs": runs,
+        "ceiling": None if runs < 2 else ceiling(truth),
+        "fit_cpu_seconds": problem.fit_cpu_seconds,
+        "methods": methods,
+        "peers": theirs,
+        "measured_on": measured_on(),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Rows that stay, bool (s, n), and margins of models retrained on them, (runs, s, t)."""
+
+    kept: np.ndarray
+    truth: np.ndarray
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Correlations (t,) of what scores (t, n) predict."""
+        return self.of_effects(self.kept.astype(np.float32) @ np.asarray(scores, dtype=np.float32).T)
+
+    def of_effects(self, predicted: np.ndarray) -> np.ndarray:
+        """Correlations (t,) of outcomes (s, t), foretold up to what all subsets share."""
+        return lds(predicted, self.truth.mean(axis=0))
+
+
+def _linear(task: LinearTask, judge: Judge, rounds: int) -> tuple[Any, dict[str, Any]]:
     import traceprop as tp
 
-    data = load()
-    model = new_model().fit(data.X, data.y)
-    kept, truth = retrained(data, 8 if quick else SUBSETS)
-    with tp.training_context(model, data.X, data.y) as ctx:
-        pass
-    engine = tp.attribution_engine(ctx.gradient_store, "influence")
-    some = ~kept[:10]
-    influence, dot, effect, fit = cpu_seconds(
-        lambda: _fresh_scores(tp, model, data, "influence"),
-        lambda: _fresh_scores(tp, model, data, "dot"),
-        lambda: engine.effect(some, data.X_test, data.y_test),
-        lambda: new_model().fit(data.X, data.y),
-        rounds=2 if quick else 9,
+    store, problem = task.recorded()
+    model = task.fitted()
+    removed = ~judge.kept
+    engine = tp.attribution_engine(store, "influence")
+
+    def fresh(estimator: str) -> Any:
+        """Everything that attribution costs after a fit: the context, the Hessian, the scores."""
+        with tp.training_context(model, task.X, task.y) as ctx:
+            pass
+        return tp.attribution_engine(ctx.gradient_store, estimator).scores(task.X_test, task.y_test)
+
+    timed = cpu_seconds(
+        *[lambda estimator=estimator: fresh(estimator) for estimator in LINEAR.values()],
+        lambda: engine.effect(removed[:10], task.X_test, task.y_test),
+        task.fitted,
+        rounds=rounds,
     )
-    effect = {name: value / len(some) for name, value in effect.items()}
-
     methods = {}
-    for name, estimator, cost in (("influence", "influence", influence), ("gradient dot", "dot", dot)):
-        scores = _fresh_scores(tp, model, data, estimator)
-        methods[name] = _figures(kept.astype(np.float32) @ np.asarray(scores).T, truth, cost, scores.verdict)
-    effects = engine.effect(~kept, data.X_test, data.y_test)
-    methods["influence, effect of a whole set"] = _figures(np.asarray(effects), truth, effect, effects.verdict)
-    return {
-        "task": "adult, logistic regression, C = 10",
-        "training_rows": len(data.y),
-        "features": data.X.shape[1],
-        "test_rows": len(data.y_test),
-        "subsets": len(kept),
-        "seed": SEED,
-        "fit_cpu_seconds": fit["seconds"],
-        "methods": methods,
-        "table": table(
-            ["adult, logistic regression", "LDS", "sd over test rows", "cost"],
-            [
-                [name, f"{found['lds']:.3f}", f"{found['sd']:.3f}", f"{found['cost']:.2f}×"]
-                for name, found in methods.items()
-            ],
-            f"LDS: mean over {len(data.y_test)} test rows, against {len(kept)} models retrained on random halves of "
-            f"{len(data.y):,} rows. Cost: CPU time, one thread, over that of one fit (L-BFGS to 1e-8); for influence and dot "
-            "of all scores, for the effect of one set.",
-        ),
-    }
+    for (name, estimator), cost in zip(LINEAR.items(), timed, strict=False):
+        found = fresh(estimator)
+        methods[name] = figures(judge(found), cost["seconds"], cost["wall"], cost["ratio"], found)
+    effects, cost = engine.effect(removed, task.X_test, task.y_test), timed[-2]
+    of_one = {name: value / min(10, len(removed)) for name, value in cost.items()}
+    methods["effect of a whole set, each"] = figures(
+        judge.of_effects(np.asarray(effects)), of_one["seconds"], of_one["wall"], of_one["ratio"], effects
+    )
+    return problem, methods
 
 
-def retrained(data: Adult, subsets: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that stay, bool (s, n), and the margins of models really retrained on them, (s, t); kept in the cache.
-
-    Fitted by scikit-learn's Newton solver to 1e-10: the minimum of the same objective, sooner than by L-BFGS.
-    """
+def _network(task: AbstractNetworkTask, judge: Judge) -> tuple[Any, dict[str, Any]]:
     from rich.progress import track
 
-    path = CACHE / f"lds_adult_{SEED}_{subsets}.npz"
-    if path.exists():
-        with np.load(path) as stored:
-            return np.unpackbits(stored["kept"], axis=1)[:, : len(data.y)].astype(bool), stored["margins"]
-    rng = np.random.default_rng(SEED)
-    kept = np.zeros((subsets, len(data.y)), dtype=bool)
-    found = np.empty((subsets, len(data.y_test)))
-    for mask, row in track(list(zip(kept, found, strict=True)), description="retraining", transient=True):
-        mask[rng.permutation(len(data.y))[: len(data.y) // 2]] = True
-        model = new_model().set_params(solver="newton-cholesky", tol=1e-10).fit(data.X[mask], data.y[mask])
-        row[:] = margins(model, data.X_test, data.y_test)
-    CACHE.mkdir(exist_ok=True)
-    np.savez_compressed(path, kept=np.packbits(kept, axis=1), margins=found)
-    return kept, found
+    import traceprop as tp
+
+    store, problem = task.recorded(SEED)
+    methods = {}
+    for name, options in track(NETWORKS.items(), description=f"scoring {task.name}", transient=True):
+        start, began = time.process_time(), time.perf_counter()
+        found = tp.attribution_engine(store, **options).scores(task.X_test, task.y_test)
+        cpu, wall = time.process_time() - start, time.perf_counter() - began
+        methods[name] = figures(judge(found), cpu, wall, cpu / problem.fit_cpu_seconds, found)
+    return problem, methods
 
 
-def lds(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Spearman's correlation over subsets, for each test row: (s, t) and (s, t) give (t,)."""
-    from scipy.stats import rankdata
-
-    a, b = (rankdata(values, axis=0) for values in (predicted, truth))
-    a -= a.mean(axis=0)
-    b -= b.mean(axis=0)
-    return (a * b).sum(axis=0) / np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-
-
-def _fresh_scores(tp: Any, model: Any, data: Adult, estimator: str) -> Any:
-    """Everything that attribution costs after a fit: the context, the Hessian, the scores."""
-    with tp.training_context(model, data.X, data.y) as ctx:
-        pass
-    return tp.attribution_engine(ctx.gradient_store, estimator).scores(data.X_test, data.y_test)
-
-
-def _figures(predicted: np.ndarray, truth: np.ndarray, cost: dict[str, float], verdict: str) -> dict[str, Any]:
-    found = lds(predicted, truth)
+def figures(correlations: np.ndarray, cpu: float, wall: float, cost: float, found: Any) -> dict[str, Any]:
+    """What is known of one method."""
     return {
-        "lds": float(found.mean()),
-        "sd": float(found.std()),
-        "standard_error": float(found.std() / np.sqrt(len(found))),
-        "cpu_seconds": cost["seconds"],
-        "cost": cost["ratio"],
-        "verdict": verdict,
+        "lds": float(correlations.mean()),
+        "sd": float(correlations.std()),
+        "standard_error": float(correlations.std() / np.sqrt(len(correlations))),
+        "cpu_seconds": cpu,
+        "wall_seconds": wall,
+        "cost": cost,
+        "verdict": found.verdict,
+        "why": found.why,
     }
+
+
+def shown(found: dict[str, Any]) -> dict[str, Any]:
+    """The table of one task: our rows, then the other libraries'."""
+    note = (
+        f"Means over {found['test_rows']} test rows, ± their standard error, against models retrained on {found['subsets']} "
+        f"random halves of {found['training_rows']:,} rows"
+    )
+    if found["ceiling"] is None:
+        note += f". Cost: CPU time, one thread, over one fit's ({found['fit_cpu_seconds']:.2f} s, L-BFGS to 1e-8)."
+    else:
+        note += (
+            f", {found['runs']} seeds each; a perfect predictor would reach {found['ceiling']:.3f}. Cost: CPU time, one thread, "
+            f"over one training run's ({found['fit_cpu_seconds']:.1f} s)."
+        )
+    rows = [[name, *cells(method)] for name, method in found["methods"].items()]
+    rows += [[name, *cells(method)] for name, method in found["peers"].items()]
+    return table([found["task"], "LDS", "cost", "wall time"], rows, note)
+
+
+def cells(method: dict[str, Any]) -> list[str]:
+    """LDS, cost and wall time, as they are shown; or why there are none."""
+    if "failed" in method:
+        return [f"failed: {method['failed']}".replace("|", "/").replace("\n", " "), "", ""]
+    digits = 2 if method["cost"] < 1 else 1
+    return [
+        f"{method['lds']:.3f} ± {method['standard_error']:.3f}",
+        f"{method['cost']:.{digits}f}×",
+        f"{method['wall_seconds']:.3g} s",
+    ]

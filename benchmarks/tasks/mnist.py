@@ -2,96 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from benchmarks.tasks.adult import folder
+from benchmarks.tasks.network import AbstractNetworkTask
 
 TEST_ROWS = 500
 
 
 @dataclass(frozen=True)
-class Digits:
-    """A task: features float32 (n, 784), labels int64 (n,), and how its network is trained."""
+class Digits(AbstractNetworkTask):
+    """Pixels float32 (n, 784 or 64), and dense layers of these widths."""
 
-    name: str
-    X: np.ndarray
-    y: np.ndarray
-    X_test: np.ndarray
-    y_test: np.ndarray
     layers: tuple[int, ...]
-    optimizer: str
-    rate: float
-    batch: int
-    epochs: int
-    checkpoints: tuple[int, ...]
     activation: str = "ReLU"
 
-    def model(self, seed: int) -> Any:
-        """An untrained network."""
-        import torch
-        from torch import nn
-
-        torch.manual_seed(seed)
-        parts: list[Any] = []
-        for here, there in zip(self.layers, self.layers[1:], strict=False):
-            parts += [nn.Linear(here, there), getattr(nn, self.activation)()]
-        return nn.Sequential(*parts[:-1])
-
-    def loss(self, reduction: str = "mean") -> Any:
-        """The loss of the network's outputs: of one logit, or of ten."""
-        from torch.nn import functional
-
-        if self.layers[-1] > 1:
-            return lambda out, y: functional.cross_entropy(out, y, reduction=reduction)
-        return lambda out, y: functional.binary_cross_entropy_with_logits(
-            out.squeeze(-1), y.float(), reduction=reduction
-        )
-
-    def train(self, rows: np.ndarray, seed: int) -> Any:
-        """A network trained on some rows."""
-        model = self.model(seed)
-        for _ in self.passes(model, rows):
-            pass
-        return model
-
-    def make_optimizer(self, parameters: Any) -> Any:
-        """The optimizer of a training run."""
-        import torch
-
-        if self.optimizer == "adam":
-            return torch.optim.Adam(parameters, lr=self.rate)
-        return torch.optim.SGD(parameters, lr=self.rate, momentum=0.9)
-
-    def passes(self, model: Any, rows: np.ndarray) -> Iterator[int]:
-        """Train pass by pass over the rows; yields the number of passes behind."""
-        import torch
-
-        torch.set_flush_denormal(True)  # what Adam keeps of inputs that are always 0 would slow everything down
-        optimizer = self.make_optimizer(model.parameters())
-        X, y, loss = torch.from_numpy(self.X[rows]), torch.from_numpy(self.y[rows]), self.loss()
-        for epoch in range(self.epochs):
-            for at in torch.randperm(len(X)).split(self.batch):
-                optimizer.zero_grad()
-                loss(model(X[at]), y[at]).backward()
-                optimizer.step()
-            yield epoch + 1
-
-    def margins(self, model: Any) -> np.ndarray:
-        """log p_y / (1 - p_y) of the test rows: float64 (t,)."""
-        import torch
-
-        with torch.no_grad():
-            out = model(torch.from_numpy(self.X_test)).double().numpy()
-        if out.shape[1] == 1:
-            return out[:, 0] * (2 * self.y_test - 1)
-        own = out[np.arange(len(out)), self.y_test]
-        out[np.arange(len(out)), self.y_test] = -np.inf
-        top = out.max(axis=1)
-        return own - top - np.log(np.exp(out - top[:, None]).sum(axis=1))
+    @property
+    def architecture(self) -> dict[str, Any]:
+        return {"kind": "mlp", "layers": list(self.layers), "activation": self.activation}
 
 
 def images() -> tuple[np.ndarray, np.ndarray]:
@@ -115,12 +46,12 @@ def fours_and_nines() -> Digits:
         nine[train],
         X[test],
         nine[test],
-        (784, 256, 1),
         "adam",
         1e-3,
         128,
         20,
         (1, 5, 10, 15, 20),
+        (784, 256, 1),
     )
 
 
@@ -130,7 +61,7 @@ def ten_digits() -> Digits:
     order = np.random.RandomState(7)
     train, test = order.permutation(60_000)[:5_000], 60_000 + order.permutation(10_000)[:TEST_ROWS]
     return Digits(
-        "MNIST-10", X[train], y[train], X[test], y[test], (784, 128, 64, 10), "sgd", 0.01, 64, 25, (1, 5, 10, 15, 25)
+        "MNIST-10", X[train], y[train], X[test], y[test], "sgd", 0.01, 64, 25, (1, 5, 10, 15, 25), (784, 128, 64, 10)
     )
 
 
@@ -142,5 +73,5 @@ def small_digits() -> Digits:
     X, order = (X / 16.0).astype(np.float32), np.random.RandomState(3).permutation(len(X))
     train, test = order[:1_397], order[1_397:]
     return Digits(
-        "digits", X[train], y[train], X[test], y[test], (64, 64, 10), "sgd", 0.05, 64, 60, tuple(range(5, 65, 5))
+        "digits", X[train], y[train], X[test], y[test], "sgd", 0.05, 64, 60, tuple(range(5, 65, 5)), (64, 64, 10)
     )
