@@ -39,15 +39,20 @@ def main(peer: str, method: str, given: str, out: str) -> None:
     fitted = work.fit()
     shared = clock.read()
     found: dict[str, np.ndarray] = {}
-    seconds = []
-    for number, setting in enumerate(chosen.settings.values()):
+    settings = []
+    for number, (words, setting) in enumerate(chosen.settings.items()):
         clock = Clock()
-        scores = np.asarray(work.scores(fitted, setting), dtype=np.float32)
-        seconds.append([mine + theirs for mine, theirs in zip(shared, clock.read(), strict=True)])
-        if scores.shape != (len(task.y_test), len(task.y)):
-            raise ValueError(f"scores of shape {scores.shape}, not one for each test and training row")
+        try:
+            scores = np.asarray(work.scores(fitted, setting), dtype=np.float32)
+            if scores.shape != (len(task.y_test), len(task.y)):
+                raise ValueError(f"scores of shape {scores.shape}, not one for each test and training row")
+        except Exception as error:  # the other settings may do
+            settings.append({"settings": words, "failed": " ".join(f"{type(error).__name__}: {error}".split())})
+            continue
+        seconds = [mine + theirs for mine, theirs in zip(shared, clock.read(), strict=True)]
+        settings.append({"settings": words, "cpu_seconds": seconds[0], "wall_seconds": seconds[1]})
         found[f"scores{number}"] = scores
-    np.savez(out, seconds=np.array(seconds), settings=np.array(json.dumps(list(chosen.settings))), **found)  # type: ignore[arg-type]
+    np.savez(out, settings=np.array(json.dumps(settings)), **found)  # type: ignore[arg-type]
 
 
 class Clock:

@@ -42,10 +42,6 @@ def prepare(given: Given) -> Work:
             x, y = batch
             return margins(model(x), y).sum()
 
-        def get_influence_tracked_modules(self) -> list[str] | None:
-            # Attention calls its projections' weights itself, where the library's hooks do not see them.
-            return ["widen", "narrow", "out"] if given.kind == "text" else None
-
     task = Margins()
     model = prepare_model(given.module(), task)
     train, test = TensorDataset(*given.train_rows()), TensorDataset(*given.test_rows())
@@ -81,7 +77,7 @@ def prepare(given: Given) -> Work:
     return Work(scores, fit)
 
 
-DAMPINGS = {f"damping {each}": float(each) for each in ("1e-4", "1e-2", "1")}
+DAMPINGS = {f"damping {each}": float(each) for each in ("1e-5", "1e-4", "1e-3")}
 METHODS = (
     Method(
         "kronfluence, EK-FAC",

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from benchmarks.peers.method import Method
 
 HERE = Path(__file__).parent
 CACHE = HERE.parent / "cache" / "peers"
-SHARED = ("given.py", "inside.py", "method.py")
+SHARED = ("given.py", "inside.py")
 LIMIT = 3_600
 """Seconds of wall-clock time that a method may take."""
 
@@ -61,8 +62,10 @@ class Peer:
     methods: tuple[Method, ...]
     python: Callable[[], Path]
 
-    def title(self, method: Method) -> str:
-        return f"{self.library} {self.version}, {method.name}" if self.library == "traceprop" else method.name
+    def group(self, method: Method, setting: str) -> str:
+        """The method's name, or the setting's where each is a method."""
+        name = f"{method.name}, {setting}" if method.apart and setting else method.name
+        return name.replace("traceprop", f"traceprop {self.version}")
 
 
 def peers() -> list[Peer]:
@@ -77,16 +80,9 @@ def peers() -> list[Peer]:
         found.append(Peer(HERE / f"{name}.py", library, pinned[library], module.METHODS, environment.libraries))
     from benchmarks.peers import published
 
-    for version in published.VERSIONS:
-        found.append(
-            Peer(
-                HERE / "published.py",
-                published.DISTRIBUTION,
-                version,
-                published.METHODS,
-                lambda version=version: environment.published(version),  # type: ignore[misc]
-            )
-        )
+    for version, methods in published.VERSIONS.items():
+        interpreter = partial(environment.published, version)
+        found.append(Peer(HERE / "published.py", published.DISTRIBUTION, version, methods, interpreter))
     return found
 
 
@@ -129,10 +125,10 @@ def scores(
         ]
         bar = progress.add_task("", total=len(jobs))
         for peer, method in jobs:
-            progress.update(bar, description=f"{task.name}: {peer.title(method)}")
+            progress.update(bar, description=f"{task.name}: {method.name}")
             for result in _kept(peer, method, path, digest, cache or CACHE):
-                several = len(method.settings) > 1
-                found[f"{result.group}, {result.settings}" if several and not result.failed else result.group] = result
+                several = len(method.settings) > 1 and not method.apart
+                found[f"{result.group}, {result.settings}" if several and result.settings else result.group] = result
             progress.advance(bar)
     return found
 
@@ -149,7 +145,7 @@ def _digest(task: given.Given) -> str:
 
 
 def _kept(peer: Peer, method: Method, task: Path, digest: str, cache: Path) -> list[PeerResult]:
-    """The results of a method: from the cache, or measured now. What failed is tried again each time."""
+    """The results of a method: from the cache, or measured now. What failed whole is tried again each time."""
     decided_by = [peer.path.read_bytes(), *((HERE / name).read_bytes() for name in SHARED)]
     key = hashlib.sha256(b"\0".join([digest.encode(), peer.version.encode(), method.name.encode(), *decided_by]))
     path = cache / f"{peer.library}-{peer.version}-{key.hexdigest()[:16]}.npz"
@@ -162,27 +158,32 @@ def _kept(peer: Peer, method: Method, task: Path, digest: str, cache: Path) -> l
             [peer.python(), "-P", "-E", "-W", "ignore", HERE / "inside.py", peer.path, method.name, task, part],
             task.parent,
         )
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-        return list(_results(peer, method, path))
+        results = list(_results(peer, method, part))
+        if any(result.scores is not None for result in results):
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+        return results
     except (OSError, RuntimeError, ValueError, KeyError, subprocess.SubprocessError) as error:
-        settings = "; ".join(method.settings)
-        return [PeerResult(peer.library, peer.version, peer.title(method), settings, failed=str(error))]
+        names = method.settings if method.apart else [""]
+        return [PeerResult(peer.library, peer.version, peer.group(method, n), n, failed=str(error)) for n in names]
     finally:
         part.unlink(missing_ok=True)
 
 
 def _results(peer: Peer, method: Method, path: Path) -> Iterator[PeerResult]:
+    """The results in a file that `inside.py` wrote, one by setting."""
     with np.load(path, allow_pickle=False) as stored:
-        named = (peer.library, peer.version, peer.title(method))
-        for number, settings in enumerate(json.loads(str(stored["settings"]))):
-            found, (cpu, wall) = stored[f"scores{number}"], stored["seconds"][number]
-            if np.isfinite(found).all():
-                yield PeerResult(*named, settings, found, float(cpu), float(wall))
+        for number, about in enumerate(json.loads(str(stored["settings"]))):
+            named = (peer.library, peer.version, peer.group(method, about["settings"]), about["settings"])
+            if "failed" in about:
+                yield PeerResult(*named, failed=about["failed"])
+                continue
+            scores = stored[f"scores{number}"]
+            if wrong := float(np.mean(~np.isfinite(scores))):
+                yield PeerResult(*named, failed=f"{wrong:.0%} of the scores are not finite")
             else:
-                bad = f"{np.mean(~np.isfinite(found)):.0%} of the scores are not finite"
-                yield PeerResult(*named, settings, None, failed=bad)
+                yield PeerResult(*named, scores, about["cpu_seconds"], about["wall_seconds"])
 
 
 def _run(command: list[Any], folder: Path) -> None:

@@ -35,6 +35,8 @@ class Method:
         The architectures that it is for; for others there is no row.
     quick
         Whether it belongs to a quick look.
+    apart
+        Whether its settings are methods of their own, that share what `fit` gives.
     """
 
     name: str
@@ -42,3 +44,4 @@ class Method:
     settings: dict[str, Any]
     kinds: tuple[str, ...] = EVERY
     quick: bool = False
+    apart: bool = False

@@ -33,15 +33,20 @@ LIBRARY = dedent("""
     from benchmarks.peers.method import Method, Work
 
     def alike(given):
-        return Work(lambda fitted, scale: scale * fitted @ given.X.T, lambda: given.X_test)
+        def scores(fitted, scale):
+            if not scale:
+                raise ArithmeticError("no\\nscale")
+            return scale * fitted @ given.X.T
+
+        return Work(scores, lambda: given.X_test)
 
     def broken(given):
         raise OSError("no such thing\\nas this library")
 
     METHODS = (
-        Method("alike", alike, {"once": 1.0, "twice": 2.0, "beyond": np.inf}),
+        Method("alike", alike, {"once": 1.0, "twice": 2.0, "beyond": np.inf, "not": 0.0}),
         Method("turned", lambda given: Work(lambda _, __: given.X @ given.X_test.T), {"": None}),
-        Method("broken", broken, {"": None}),
+        Method("broken", broken, {"this": None, "that": None}, apart=True),
     )
     """)
 
@@ -55,9 +60,9 @@ def peer(tmp_path):
         raise AssertionError("runs in another process")
 
     methods = (
-        Method("alike", unused, {"once": 1.0, "twice": 2.0, "beyond": 3.0}, EVERY, quick=True),
+        Method("alike", unused, {"once": 1.0, "twice": 2.0, "beyond": 3.0, "not": 0.0}, EVERY, quick=True),
         Method("turned", unused, {"": None}),
-        Method("broken", unused, {"": None}),
+        Method("broken", unused, {"this": None, "that": None}, apart=True),
         Method("for pictures", unused, {"": None}, ("cnn",), quick=True),
     )
     return Peer(path, "library", "1.0", methods, lambda: Path(sys.executable))
@@ -94,14 +99,17 @@ def test_arrays_that_do_not_fit_together_are_refused(wrong, message):
 
 def test_scores_come_from_another_process_and_failures_say_why(peer, tmp_path):
     found = scores(TASK, among=[peer], cache=tmp_path / "cache")
-    assert list(found) == ["alike, once", "alike, twice", "alike", "turned", "broken"]
+    assert list(found) == [
+        "alike, once", "alike, twice", "alike, beyond", "alike, not", "turned", "broken, this", "broken, that",
+    ]  # fmt: skip
     expected = (TASK.X_test @ TASK.X.T).astype(np.float32)
     np.testing.assert_array_equal(found["alike, once"].scores, expected)
     np.testing.assert_array_equal(found["alike, twice"].scores, (2.0 * TASK.X_test @ TASK.X.T).astype(np.float32))
     assert found["alike, twice"].cpu_seconds >= 0
-    assert found["alike"].failed == "100% of the scores are not finite"
+    assert found["alike, beyond"].failed == "100% of the scores are not finite"
+    assert found["alike, not"].failed == "ArithmeticError: no scale"
     assert found["turned"].failed == "ValueError: scores of shape (5, 2), not one for each test and training row"
-    assert found["broken"].failed == "as this library"
+    assert found["broken, this"].failed == found["broken, that"].failed == "as this library"
     assert all((result.scores is None) == bool(result.failed) for result in found.values())
 
 
@@ -138,10 +146,11 @@ def test_the_best_setting_stands_beside_the_default_and_says_how_it_was_chosen()
 
 
 def test_every_library_has_a_quick_method_for_every_architecture():
-    for peer in peers():
-        for kind in EVERY:
-            quick = [method for method in peer.methods if method.quick and kind in method.kinds]
-            assert len(quick) >= 1, (peer.library, kind)
+    quick = {
+        (peer.library, kind) for peer in peers() for method in peer.methods if method.quick for kind in method.kinds
+    }
+    libraries = ("captum", "dattri", "kronfluence", "traceprop", "traker")
+    assert quick == {(library, kind) for library in libraries for kind in EVERY}
 
 
 def test_margins_are_the_log_odds_of_the_label_and_losses_fall_with_them():
