@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import warnings
 from types import ModuleType
@@ -16,10 +17,11 @@ from traceprop.passes.kernels.reference import ODD_1, ODD_2, STEP, Ints, Runs
 _runs: ModuleType | None
 _topk: ModuleType | None
 _fingerprint: ModuleType | None
+_identity: ModuleType | None
 try:
-    from traceprop.passes.kernels import _fingerprint, _runs, _topk
+    from traceprop.passes.kernels import _fingerprint, _identity, _runs, _topk
 except ImportError:
-    _runs = _topk = _fingerprint = None
+    _runs = _topk = _fingerprint = _identity = None
 
 HAVE_EXTENSION: bool = _runs is not None
 """Whether the compiled kernels are in use."""
@@ -139,6 +141,25 @@ def fingerprint(array: ArrayLike) -> int:
     raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8) if values.size else np.empty(0, dtype=np.uint8)
     state = reference.hash_words(raw) if module is None else int(module.hash_words(raw))
     return _finish(state ^ header)
+
+
+def holds_same(shelves: list[tuple[dict[Any, Any] | list[Any], tuple[Any, ...]]]) -> bool:
+    """Whether every list holds the objects beside it, and every dict keys and values in turn, in their order."""
+    module = _compiled(_identity)
+    return (reference if module is None else module).holds_same(shelves)  # type: ignore[no-any-return]
+
+
+SAMPLED = 64
+"""How many words of eight bytes a sample reads."""
+
+
+def sample(address: int, size: int, words: int = SAMPLED) -> int:
+    """Hash so many words of the `size` bytes at an address, evenly spread; all where there are no more. Read without a check."""
+    if _fingerprint is not None:
+        return _fingerprint.sample(address, size, words)  # type: ignore[no-any-return]
+    _compiled(_fingerprint)
+    there = memoryview((ctypes.c_ubyte * size).from_address(address)) if size else b""
+    return reference.sample_words(np.frombuffer(there, np.uint8), words)
 
 
 @functools.lru_cache(maxsize=1024)

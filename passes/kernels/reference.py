@@ -7,6 +7,8 @@ empty and no two runs touch, so that equal sets have equal run lists. Arguments 
 
 from __future__ import annotations
 
+import itertools
+import operator
 from typing import Any
 
 import numpy as np
@@ -141,8 +143,24 @@ def hash_words(words: NDArray[np.uint8]) -> int:
     return (total + _hash_block(tail.view("<u8"), whole)) % (1 << 64)
 
 
+def sample_words(words: NDArray[np.uint8], count: int) -> int:
+    """`hash_words` with `count` of the words alone, the first, the last and what is evenly spread between, and the tail."""
+    whole = len(words) // 8
+    if whole <= count:
+        return hash_words(words)
+    places = np.arange(count, dtype=np.int64) * (whole - 1) // (count - 1)
+    tail = np.zeros(8, dtype=np.uint8)
+    tail[: len(words) - 8 * whole] = words[8 * whole :]
+    chosen = np.append(words[: 8 * whole].view("<u8")[places], tail.view("<u8"))
+    return _mixed(chosen, np.append(places, whole).astype(np.uint64))
+
+
 def _hash_block(words: NDArray[np.uint64], start: int) -> int:
-    keys = np.arange(start, start + len(words), dtype=np.uint64) * np.uint64(STEP)
+    return _mixed(words, np.arange(start, start + len(words), dtype=np.uint64))
+
+
+def _mixed(words: NDArray[np.uint64], places: NDArray[np.uint64]) -> int:
+    keys = places * np.uint64(STEP)
     mixed = (words ^ keys) * np.uint64(ODD_1)
     mixed ^= mixed >> np.uint64(32)
     mixed *= np.uint64(ODD_2)
@@ -540,3 +558,12 @@ def column_spreads(x: Floats, count: float, root: bool, out: Floats, double: boo
     if root:
         np.sqrt(out[0], out[0])
     return bool(np.isfinite(out[0]).all())
+
+
+def holds_same(shelves: list[tuple[dict[Any, Any] | list[Any], tuple[Any, ...]]]) -> bool:
+    """Whether every list holds the objects beside it, and every dict keys and values in turn, in their order."""
+    for shelf, then in shelves:
+        now = itertools.chain.from_iterable(shelf.items()) if isinstance(shelf, dict) else shelf
+        if len(shelf) * (1 + isinstance(shelf, dict)) != len(then) or not all(map(operator.is_, now, then)):
+            return False
+    return True

@@ -97,3 +97,56 @@ def test_a_traced_function_inside_of_another_is_part_of_it(network):
     x = torch.randn(5, 5)
     for _ in range(2):
         torch.testing.assert_close(torch.as_tensor(outer(x)), torch.tanh(network(x)).detach() + 1.0)
+
+
+def test_an_error_of_the_functions_own_is_the_users_where_the_program_has_none():
+    f = tp.trace(lambda x: torch.linalg.inv(x))
+    regular, singular = torch.eye(3) * 2.0, torch.ones(3, 3)
+    torch.testing.assert_close(f(regular).compute(), torch.eye(3) / 2.0)
+    for _ in range(2):
+        with pytest.raises(torch.linalg.LinAlgError, match="singular"):
+            f(singular).compute()
+    torch.testing.assert_close(f(regular).compute(), torch.eye(3) / 2.0)
+
+
+def test_what_disagreed_once_is_not_named_any_more():
+    from traceprop.runtime.own_code import ByOwnCode
+
+    f, x = tp.trace(lambda x: torch.tanh(x)), torch.randn(4, 3)
+    executable = f.compile(x)
+    assert runs_itself(f, x)
+    executable._own = ByOwnCode(lambda tensors: ((tensors[0] + 1.0,), {"N": 4}))
+    torch.testing.assert_close(executable(x), torch.tanh(x))
+    assert not runs_itself(f, x)
+    assert "PyTorch, eagerly" in executable.explain()
+
+
+def test_attributes_lists_and_networks_held_by_objects_are_watched(network):
+    class Model:
+        def __init__(self):
+            self.network, self.columns, self.scale = network, [0, 1, 2, 3, 4], {"by": 2.0}
+
+        def forward(self, x):
+            return self.network(x[:, self.columns]) * self.scale["by"]
+
+    model, x = Model(), torch.randn(6, 5)
+    f = tp.trace(model.forward)
+
+    def holds():
+        for _ in range(2):
+            torch.testing.assert_close(f(x).compute(), model.forward(x).detach())
+
+    holds()
+    model.columns[0] = 3
+    holds()
+    model.scale["by"] = 3
+    holds()
+    model.scale["off"] = model.scale.pop("by")
+    model.scale["by"] = -1.0
+    holds()
+    network[3].bias.data[1] = 5.0
+    holds()
+    network[0].weight.data = torch.zeros_like(network[0].weight)
+    holds()
+    network[0] = nn.Linear(5, 8)
+    holds()

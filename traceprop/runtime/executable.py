@@ -105,13 +105,13 @@ class Executable:
 
     def run(self, values: Sequence[Any]) -> Outcome:
         """Runs the code once. Raises `ExecutionError` that names the op and the user's line where an op fails."""
-        captures: list[Any] = [None] * len(self._kept)
         if self._threads is not None:
             check(self._threads, f"running {self.traced.name!r}")
         if self._own is not None:
             found_by_it = self._own.run(values, self._function)
             if found_by_it is not None:
                 return Outcome(owned(found_by_it[0], values), NOTHING, found_by_it[1], self._executed)
+        captures: list[Any] = [None] * len(self._kept)
         try:
             results, sizes = self._function(captures, *values)
         except TracepropError:
@@ -135,7 +135,8 @@ class Executable:
     def explain(self) -> str:
         """What runs this program, and what it keeps, in words."""
         kept = "no lineage is recorded" if not self.records else f"{self._records} index arrays are recorded per run"
-        runs = "the function's own PyTorch code" if self._own is not None else engine(self._world, self._backend)
+        by_own_code = self._own is not None and self._own.in_use
+        runs = "the function's own PyTorch code" if by_own_code else engine(self._world, self._backend)
         said = (
             f"{self.traced.name}: {len(self.traced.ops)} ops as traced, {self._executed} as run, by "
             f"{runs} on this machine; {kept}; "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from traceprop.tracing.worlds import to_world
 
 CLOSE = {"float16": 2e-2, "bfloat16": 2e-2}
@@ -20,14 +22,28 @@ class ByOwnCode:
         self._own: Callable[[Sequence[Any]], Found | None] | None = own
         self._agreed = False
 
+    @property
+    def in_use(self) -> bool:
+        """Whether runs go by it: it was not seen to give anything else."""
+        return self._own is not None
+
     def run(self, values: Sequence[Any], generated: Callable[..., Any]) -> Found | None:
-        """Results and sizes; `None` where the generated code is to run, which also says what fails and where."""
+        """Results and sizes; `None` where the generated code is to run, which also says what fails and where.
+
+        An error of the function's own is raised as it is where the program has none: `torch.linalg.inv` of a singular matrix,
+        which call by call is infinite.
+        """
         if self._own is None:
             return None
+        tensors = values
+        if any(type(value) is np.ndarray for value in values):
+            tensors = [to_world(value, "torch") for value in values]
         try:
-            found = self._own([to_world(value, "torch") for value in values])
+            found = self._own(tensors)
         except Exception:
-            return None
+            if _fails(generated, values):
+                return None
+            raise
         if found is None or self._agreed:
             return found
         expected, _ = generated([], *values)
@@ -36,6 +52,14 @@ class ByOwnCode:
             return None
         self._agreed = True
         return found
+
+
+def _fails(generated: Callable[..., Any], values: Sequence[Any]) -> bool:
+    try:
+        generated([], *values)
+    except Exception:
+        return True
+    return False
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from traceprop.sources.tensors import seen_as_numpy
 from traceprop.tracing.worlds import world_of_value
 
 
@@ -19,17 +20,33 @@ def owned(results: tuple[Any, ...], inputs: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _apart(result: Any, inputs: Sequence[Any]) -> Any:
-    seen = _memory(result)
-    if seen is None or not any(np.may_share_memory(seen, other) for x in inputs if (other := _memory(x)) is not None):
+    if isinstance(result, np.ndarray):
+        shared = any(np.may_share_memory(result, other) for x in inputs if (other := _memory(x)) is not None)
+        return result.copy() if shared else result
+    if world_of_value(result) != "torch" or not result.is_cpu:  # tables and JAX's arrays are never written to
         return result
-    return result.copy() if isinstance(result, np.ndarray) else result.clone()
+    held = result.untyped_storage()
+    first = held.data_ptr()
+    last = first + held.nbytes()
+    for given in inputs:
+        if isinstance(given, np.ndarray):
+            low, high = np.lib.array_utils.byte_bounds(given)
+        elif world_of_value(given) == "torch" and given.is_cpu:
+            memory = given.untyped_storage()
+            low = memory.data_ptr()
+            high = low + memory.nbytes()
+        else:
+            continue
+        if low < last and first < high:
+            return result.clone()
+    return result
 
 
 def _memory(value: Any) -> np.ndarray | None:
-    """The memory that an array or a tensor of this machine shows; tables and JAX's arrays are never written to."""
+    """The memory that an array or a tensor of this machine shows, as far as it is NumPy's to compare."""
     if isinstance(value, np.ndarray):
         return value
-    if world_of_value(value) == "torch" and value.device.type == "cpu":
-        held: np.ndarray = value.detach().resolve_conj().resolve_neg().numpy()
+    if world_of_value(value) == "torch" and value.is_cpu:
+        held: np.ndarray = seen_as_numpy(value.detach().resolve_conj().resolve_neg())
         return held
     return None

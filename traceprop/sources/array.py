@@ -38,9 +38,17 @@ def _content(array: np.ndarray) -> int | tuple[bytes, np.dtype, tuple[int, ...]]
 
 
 @functools.lru_cache(maxsize=4096)
-def _kind(dtype: str, row: tuple[int, ...] | None) -> ArrayType:
+def array_kind(dtype: str, row: tuple[int, ...] | None) -> ArrayType:
     """The type of arrays with rows of one shape, any number of them; `None`: of a single number."""
     return ArrayType(dtype, () if row is None else (symbol("N"), *row))
+
+
+def changed(source_id: str) -> ChangedSourceError:
+    """The error for an array that was written to too early."""
+    return ChangedSourceError(
+        f"the array {source_id!r} changed between the call and the run; "
+        "pass a copy, or compute the result before writing to the array"
+    )
 
 
 class ArraySource(Source):
@@ -82,7 +90,7 @@ class ArraySource(Source):
 
     def _kind(self) -> ArrayType:
         shape = self._array.shape
-        return _kind(self.dtype, shape[1:] if shape else None)
+        return array_kind(self.dtype, shape[1:] if shape else None)
 
     def value(self) -> np.ndarray:
         return self._array
@@ -93,10 +101,7 @@ class ArraySource(Source):
 
     def check_unchanged(self) -> None:
         if _content(self._array) != self._seen:
-            raise ChangedSourceError(
-                f"the array {self.id!r} changed between the call and the run; "
-                "pass a copy, or compute the result before writing to the array"
-            )
+            raise changed(self.id)
 
     def frame(self) -> pl.DataFrame:
         raise LineageError(f"{self.id!r} is an array without column names, so rows must be given by number")
@@ -126,7 +131,7 @@ class FixedArraySource(ArraySource):
         return content_fingerprint(self._array)
 
     def _kind(self) -> ArrayType:
-        return _kind(self.dtype, self._shape[1:] if self._shape else None)
+        return array_kind(self.dtype, self._shape[1:] if self._shape else None)
 
     def type(self, rows: Dim) -> ArrayType:
         return ArrayType(self.dtype, (rows, *self._shape[1:]) if self._shape else ())

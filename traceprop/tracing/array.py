@@ -102,7 +102,13 @@ class LazyArray(ColumnMethods, np.lib.mixins.NDArrayOperatorsMixin, Lazy):
         value = self.native(world)
         if world_of_value(value) != world:
             return to_world(self._own(), world)
-        return value if world == "jax" else value.clone()  # nobody can write to an array of JAX
+        if world == "jax":  # which nobody can write to
+            return value
+        if value.nbytes < WORTH or self._call is None:
+            return value.clone()
+        del value  # which would count as somebody else
+        lent = self._call.lend(self.value)
+        return self.native(world).clone() if lent is None else lent
 
     def numpy(self) -> np.ndarray:
         """The value as a NumPy array."""

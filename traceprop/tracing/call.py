@@ -17,8 +17,7 @@ from traceprop.ir.expr import evaluate
 from traceprop.ir.forks import renewed_in_child
 from traceprop.passes.optimize.dce import DCE
 from traceprop.sources import Source
-from traceprop.sources.array import content_fingerprint
-from traceprop.tracing.lending import ALONE, is_large_and_own
+from traceprop.tracing.lending import ALONE, Loan, is_large_and_own, is_large_and_own_tensor
 
 _running: set[Call] = set()
 
@@ -49,7 +48,7 @@ class Call:
         self.options = options
         self.memo: dict[str, Any] = {}
         self._outcome: Outcome | None = None
-        self._lent: dict[int, int] | None = None
+        self._lent: dict[int, Loan] | None = None
         self._lock = threading.RLock()
         if not told_apart:
             _check_ids(self.inputs)
@@ -76,24 +75,25 @@ class Call:
     def result(self, value: Value) -> Any:
         """A returned value as the engine gives it, not to be written to. Runs the program if it has not run yet."""
         results, k = self.outcome().results, self._place(value)
-        if self._lent is None or k not in self._lent or content_fingerprint(results[k]) == self._lent[k]:
+        if self._lent is None or k not in self._lent or self._lent[k].same():
             return results[k]
         with self._lock:  # the caller who was lent it has written to it
             again = self.executor.run(self.program, self.native_inputs(), self.options)
             self._outcome, self._lent = replace(self.outcome(), results=again.results), None
             return again.results[k]
 
-    def lend(self, value: Value) -> np.ndarray | None:
+    def lend(self, value: Value) -> Any:
         """A returned value for the caller to keep and to write to, without a copy; `None` where it must be copied."""
         results, k = self.outcome().results, self._place(value)
         if type(results) is not tuple or self.executor.takes_inputs:
             return None
         with self._lock:
             array = results[k]
-            if not is_large_and_own(array) or sys.getrefcount(array) > ALONE or (self._lent and k in self._lent):
+            own = is_large_and_own(array) if type(array) is np.ndarray else is_large_and_own_tensor(array)
+            if not own or sys.getrefcount(array) > ALONE or (self._lent and k in self._lent):
                 return None
-            self._lent = {**(self._lent or {}), k: content_fingerprint(array)}
-            return array  # type: ignore[no-any-return]
+            self._lent = {**(self._lent or {}), k: Loan(array)}
+            return array
 
     def _place(self, value: Value) -> int:
         returns = self.program.returns

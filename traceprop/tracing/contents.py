@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from traceprop.sources.array import content_fingerprint
+from traceprop.sources.tensors import seen_as_numpy
 
 _SMALL = 1024
-_DEEP = 4
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
+DEEP = 4
+PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
 _CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
 
 
@@ -41,7 +42,7 @@ def content_key(value: Any, depth: int = 0) -> Hashable:
     if isinstance(value, np.ndarray):
         small = value.nbytes <= _SMALL and value.dtype != object
         return (value.shape, value.dtype.str, value.tobytes() if small else content_fingerprint(value))
-    if isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return (type(value).__name__, repr(value))
     if isinstance(value, (tuple, list)):
         return (type(value).__name__, *(content_key(item, depth + 1) for item in value))
@@ -58,10 +59,15 @@ def content_key(value: Any, depth: int = 0) -> Hashable:
 
 
 def _attributes_key(value: Any, depth: int) -> tuple[Hashable, ...]:
+    return tuple((name, content_key(item, depth + 1)) for name, item in attributes(value, depth).items())
+
+
+def attributes(value: Any, depth: int) -> dict[str, Any]:
+    """The attributes that an object counts by."""
     held = getattr(value, "__dict__", None)
-    if depth >= _DEEP or not isinstance(held, dict) or isinstance(value, _CODE) or hasattr(value, "__wrapped__"):
-        return ()
-    return tuple((name, content_key(item, depth + 1)) for name, item in held.items())
+    if depth >= DEEP or not isinstance(held, dict) or isinstance(value, _CODE) or hasattr(value, "__wrapped__"):
+        return {}
+    return held
 
 
 def _tensor_key(torch: Any, tensor: Any) -> Hashable:
@@ -69,7 +75,7 @@ def _tensor_key(torch: Any, tensor: Any) -> Hashable:
     kind = (tuple(tensor.shape), str(tensor.dtype))
     if tensor.layout is not torch.strided or tensor.device.type == "meta":
         return (*kind, Same(tensor), tensor._version)
-    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    raw = seen_as_numpy(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8))
     return (*kind, raw.tobytes() if raw.nbytes <= _SMALL else content_fingerprint(raw))
 
 
@@ -81,6 +87,6 @@ def _module_key(module: Any) -> Hashable:
             (n, None if t is None else content_key(t)) for n, t in (*part._parameters.items(), *part._buffers.items())
         ]
         found += [
-            (n, content_key(v)) for n, v in vars(part).items() if isinstance(v, (*_PLAIN, tuple, list, np.ndarray))
+            (n, content_key(v)) for n, v in vars(part).items() if isinstance(v, (*PLAIN, tuple, list, np.ndarray))
         ]
     return tuple(found)

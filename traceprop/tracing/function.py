@@ -323,7 +323,7 @@ class TracedFunction:
         if pure == [True] and OwnCode.serves(program):
             given = [param is not None for param in params]
             program.memo["own"] = OwnCode(
-                self.function, self._signature, bound.arguments, given, outputs, program, _inside_another_library
+                self.function, self._signature, bound.arguments, given, outputs, program, _elsewhere
             )
         return Traced(program, result, (), smallest)
 

@@ -7,17 +7,17 @@ of that costs tens of microseconds; a guard remembers the objects behind it and 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from traceprop.ir import Expr, Param
 from traceprop.sources import ArraySource, Source
-from traceprop.tracing.contents import content_key
-from traceprop.tracing.inputs import as_input
+from traceprop.tracing.inputs import array_of_world, as_input
 from traceprop.tracing.lazy import Lazy
 from traceprop.tracing.purity import global_names, is_helper, owner_of
+from traceprop.tracing.watched import Watch
 from traceprop.tracing.worlds import mode_of, world_of_value
 
 _FIXED = (bool, int, float, complex, str, bytes, type(None), type, types.ModuleType, types.BuiltinFunctionType)
@@ -31,10 +31,10 @@ class Surroundings:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._cells: list[tuple[types.CellType, Any]] = []
         self._scopes: list[tuple[Callable[[str], Any], tuple[str, ...], tuple[Any, ...]]] = []
-        self._contents: list[tuple[Any, Hashable]] = []
+        self._contents: list[Watch] = []
         owner = owner_of(function)
         if owner is not None:
-            self._contents.append((owner, content_key(owner)))
+            self._contents.append(Watch(owner))
         self._look(function, set())
 
     def _look(self, function: Any, seen: set[int]) -> None:
@@ -53,7 +53,7 @@ class Surroundings:
                 if value.__module__ == function.__module__:
                     self._look(value, seen)
             elif not isinstance(value, _FIXED):
-                self._contents.append((value, content_key(value)))
+                self._contents.append(Watch(value))
 
     def same_objects(self) -> bool:
         """Whether every name still stands for the same object."""
@@ -67,9 +67,9 @@ class Surroundings:
         return True
 
     def same_contents(self) -> bool:
-        """Whether what can be written to in place holds what it held: arrays by their fingerprint."""
-        for value, key in self._contents:  # noqa: SIM110 (most functions have none, and a generator costs more)
-            if content_key(value) != key:
+        """Whether what can be written to in place holds what it held."""
+        for watch in self._contents:  # noqa: SIM110 (most functions have none, and a generator costs more)
+            if not watch.same():
                 return False
         return True
 
@@ -137,6 +137,8 @@ def sources_of(names: Sequence[str], args: Sequence[Any]) -> list[Source] | None
             continue
         if isinstance(value, Lazy):
             source = value.source
+        elif world_of_value(value) == "torch":
+            source = array_of_world(value, name, name)
         else:
             known = isinstance(value, np.ndarray) or world_of_value(value) != "numpy"
             source = as_input(name, value) if known else value

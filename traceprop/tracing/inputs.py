@@ -12,6 +12,7 @@ from traceprop.ir import Dim, Type, symbol
 from traceprop.ir.location import user_location
 from traceprop.sources import ArraySource, FrameSource, Source
 from traceprop.sources.array import FixedArraySource
+from traceprop.sources.tensors import TensorSource
 from traceprop.tracing.lazy import Lazy, with_dims
 from traceprop.tracing.worlds import as_it_is, holds_arrays, key_kind, to_numpy, world_of_value
 
@@ -57,7 +58,9 @@ def as_input(name: str, value: Any) -> Any:
 def array_of_world(value: Any, source_id: str | None, name: str = "array") -> ArraySource:
     """A source of an array of any library, which its programs are given as it is."""
     world = world_of_value(value)
-    own = as_it_is(value) if key_kind(value) is None else None
+    own = as_it_is(value) if world == "torch" or key_kind(value) is None else None
+    if world == "torch" and own is not None and TensorSource.serves(own):
+        return TensorSource(own, source_id)
     if world == "jax" and own is not None:
         return FixedArraySource(own, world, to_numpy, source_id, name)
     source = ArraySource(to_numpy(value), source_id, name)

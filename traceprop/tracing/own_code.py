@@ -7,8 +7,9 @@ run; where something was, it is the program that runs, with what the trace saw.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Any
 
 from traceprop.ir import Expr, Program, Value
@@ -23,7 +24,8 @@ _GIVEN = object()
 class OwnCode:
     """Calls the function on tensors, one per parameter of its program, and gives the tensors that the program returns.
 
-    `inside`: in which a traced function that is called is part of the caller. Made at the trace, and held by the program.
+    `elsewhere`: set while it runs, in which a traced function that is called is part of the caller. Made at the trace, and held
+    by the program.
     """
 
     def __init__(
@@ -34,10 +36,11 @@ class OwnCode:
         given: Sequence[bool],
         returned: Sequence[Value],
         program: Program,
-        inside: Callable[[], AbstractContextManager[Any]],
+        elsewhere: ContextVar[bool],
     ) -> None:
         taken = iter(given)
-        self._function, self._signature, self._inside = function, signature, inside
+        self._torch = sys.modules["torch"]
+        self._function, self._signature, self._elsewhere = function, signature, elsewhere
         self._arguments = {
             name: rebuild(value, lambda leaf: _GIVEN if next(taken) else leaf, is_argument)
             for name, value in arguments.items()
@@ -45,7 +48,16 @@ class OwnCode:
         self._surroundings = Surroundings(function)
         self._count = len(returned)
         self._places = [returned.index(value) for value in program.returns]
-        self._params = program.params
+        self._sizes = [
+            (str(dim), k, axis)
+            for k, param in enumerate(program.params)
+            for axis, dim in enumerate(param.type.dims)
+            if isinstance(dim, Expr)
+        ]
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        self._by_position = all(
+            value is _GIVEN and signature.parameters[name].kind in positional for name, value in self._arguments.items()
+        )
 
     @staticmethod
     def serves(program: Program) -> bool:
@@ -57,29 +69,36 @@ class OwnCode:
 
     def __call__(self, tensors: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, int]] | None:
         """Results and sizes; `None` where what the function closes over has changed, or it gives something else."""
-        import torch
-
+        torch = self._torch
         if not (self._surroundings.same_objects() and self._surroundings.same_contents()):
             return None
-        left = iter(tensors)
-        arguments = {
-            name: rebuild(value, lambda leaf: next(left) if leaf is _GIVEN else leaf, _is_given)
-            for name, value in self._arguments.items()
-        }
-        bound = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]
-        with torch.no_grad(), self._inside():
-            result = self._function(*bound.args, **bound.kwargs)
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                result = self._called(tensors)
+        else:
+            result = self._called(tensors)
+        sizes = {name: tensors[k].shape[axis] for name, k, axis in self._sizes}
+        if self._count == 1 and type(result) is torch.Tensor:
+            return (result,), sizes
         found = [leaf for _, leaf in flatten(result, "", _is_leaf) if isinstance(leaf, torch.Tensor)]
         if len(found) != self._count:
             return None
-        results = tuple(found[place] for place in self._places)
-        sizes = {
-            str(dim): int(tensor.shape[k])
-            for param, tensor in zip(self._params, tensors, strict=True)
-            for k, dim in enumerate(param.type.dims)
-            if isinstance(dim, Expr)
-        }
-        return results, sizes
+        return tuple(found[place] for place in self._places), sizes
+
+    def _called(self, tensors: Sequence[Any]) -> Any:
+        token = self._elsewhere.set(True)
+        try:
+            if self._by_position:
+                return self._function(*tensors)
+            left = iter(tensors)
+            arguments = {
+                name: rebuild(value, lambda leaf: next(left) if leaf is _GIVEN else leaf, _is_given)
+                for name, value in self._arguments.items()
+            }
+            bound = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]
+            return self._function(*bound.args, **bound.kwargs)
+        finally:
+            self._elsewhere.reset(token)
 
 
 def _is_given(value: Any) -> bool:

@@ -110,7 +110,7 @@ def as_it_is(value: Any) -> Any:
         import torch
 
         plain = type(value) in (torch.Tensor, torch.nn.Parameter) and value.layout is torch.strided
-        if plain and value.device.type == "cpu" and not (value.is_conj() or value.is_neg()):
+        if plain and value.is_cpu and not (value.is_conj() or value.is_neg()):
             return value.detach()
     return None
 

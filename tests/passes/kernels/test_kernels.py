@@ -20,7 +20,7 @@ def twin(request):
     """Every test of this file runs through the compiled kernels and through their NumPy twins."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "numpy":
-            for module in ("_runs", "_topk", "_fingerprint"):
+            for module in ("_runs", "_topk", "_fingerprint", "_identity"):
                 patch.setattr(dispatch, module, None)
             patch.setattr(dispatch, "_warned", True)
         yield request.param
@@ -103,6 +103,36 @@ def test_hash_of_bytes_is_the_same_for_both_twins_and_any_alignment(text, shift)
     assert reference.hash_words(moved) == expected
     if dispatch._fingerprint is not None:
         assert dispatch._fingerprint.hash_words(moved) == expected
+
+
+@given(st.binary(max_size=700), st.integers(2, 70))
+def test_a_sample_is_the_same_for_both_twins_and_all_of_what_is_small(text, words):
+    seen = np.frombuffer(text, dtype=np.uint8)
+    expected = reference.sample_words(seen, words)
+    if len(text) // 8 <= words:
+        assert expected == reference.hash_words(seen)
+    assert dispatch.sample(seen.ctypes.data, len(text), words) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatch, "_fingerprint", None)
+        patch.setattr(dispatch, "_warned", True)
+        assert dispatch.sample(seen.ctypes.data, len(text), words) == expected
+
+
+def test_dicts_and_lists_hold_what_they_held():
+    one, other, listed = object(), object(), [1, "a"]
+    shelf = {"one": one, "other": other}
+    shelves = [(shelf, ("one", one, "other", other)), (listed, (1, listed[1])), ({}, ()), ([], ())]
+    for twin in {dispatch._identity, None}:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dispatch, "_identity", twin)
+            patch.setattr(dispatch, "_warned", True)
+            assert dispatch.holds_same(shelves)
+            assert not dispatch.holds_same([*shelves, ({}, ("one", one))])
+            assert not dispatch.holds_same([(shelf, ("one", one))])
+            assert not dispatch.holds_same([(shelf, ("one", other, "other", one))])
+            assert not dispatch.holds_same([(shelf, ("other", one, "one", other))])
+            assert not dispatch.holds_same([(listed, (True, "a"))])
+            assert not dispatch.holds_same([(listed, (1,))])
 
 
 @given(st.integers(0, 99), st.sampled_from(["f8", "f4", "i8", "i2", "u1", "?", "<U2", "M8[s]", ">f8"]))

@@ -15,6 +15,7 @@ from traceprop.ir.location import warn_at
 from traceprop.ir.opset import constant
 from traceprop.ir.types import dtype_name
 from traceprop.passes.optimize.same_call import key_of
+from traceprop.sources.tensors import seen_as_numpy
 from traceprop.tracing.trace import Retrace
 
 _FUNCTIONS: dict[str, Callable[..., Dim]] = {
@@ -108,7 +109,7 @@ class Graph:
     def constant(self, tensor: Any) -> Value:
         """A tensor that the function closes over; one without axes is a number."""
         held = tensor.detach()
-        array = held.cpu().resolve_conj().resolve_neg().numpy()
+        array = seen_as_numpy(held.cpu().resolve_conj().resolve_neg())
         value = array.item() if not array.ndim and array.dtype.kind in "biuf" else array
         attrs = {"value": value}
         op = Op(constant, (), attrs, None, dtype_name(array.dtype), self.location, native=lambda: held)

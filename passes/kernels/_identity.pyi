@@ -1,0 +1,3 @@
+from typing import Any
+
+def holds_same(shelves: list[tuple[dict[Any, Any] | list[Any], tuple[Any, ...]]]) -> bool: ...
