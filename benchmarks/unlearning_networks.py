@@ -2,7 +2,8 @@
 
 Distances are mean absolute differences of logits (softmax logits centred) to networks really retrained without the rows,
 over their seeds; two of those lie a floor apart. Two sets tell methods apart: the 50 rows that move the test margins most,
-and a coherent group. (Random rows are forgotten within the noise of training, whatever is done.)
+and a coherent group. (Random rows are forgotten within the noise of training, whatever is done.) The constants of the
+methods were set on MNIST 4 v 9 and digits; MNIST-10 had no say in them.
 """
 
 from __future__ import annotations
@@ -14,22 +15,25 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import table
-from benchmarks.tasks.mnist import Digits, fours_and_nines, small_digits
+from benchmarks.tasks.mnist import Digits, fours_and_nines, small_digits, ten_digits
 
 SEED = 20_261_126
-METHODS = ("matching", "rewind", "gauss-newton", "finetune", "scrub", "ssd", "ascent")
+METHODS = ("compressed-replay", "rewind", "matching", "gauss-newton", "finetune", "scrub", "ssd", "ascent")
+AGAIN = 3
+"""How many seeds the methods that lead somewhere get: one run more or less is luck."""
+RETRAINED = 5
 
 
 def main(quick: bool = False) -> dict[str, Any]:
-    tasks = [small_digits()] if quick else [fours_and_nines(), small_digits()]
-    measured = {task.name: judged(task, 2 if quick else 3, METHODS[:3] if quick else METHODS) for task in tasks}
+    tasks = [small_digits()] if quick else [fours_and_nines(), small_digits(), ten_digits()]
+    measured = {task.name: judged(task, 2 if quick else RETRAINED, METHODS[:3] if quick else METHODS) for task in tasks}
     rows = []
     for task, sets in measured.items():
         for name, found in sets.items():
             where = f"{task}, {name} ({found['forgotten']})"
             rows.append(_cells(where, "left alone", found["original"]))
             rows += [_cells("", method, one) for method, one in found["methods"].items()]
-            rows.append(_cells("", "*retrained networks*", found["floor"] | {"gap_closed": 100.0, "cost": 1.0}))
+            rows.append(_cells("", "*retrained networks*", found["floor"] | {"cost": 1.0}))
     return {
         "seed": SEED,
         "measured": measured,
@@ -46,9 +50,9 @@ def main(quick: bool = False) -> dict[str, Any]:
             ],
             rows,
             "Logits: mean absolute difference to networks retrained without the rows (their own: to one another). Gap closed: of "
-            "the forgotten rows' mean loss, in percent. Membership: area under the curve of telling forgotten rows from test "
-            "rows by their loss. Cost: CPU time, one thread, over that of a retraining. No method reaches a gap of 100 and all "
-            "distances at once; `auto` is rewind, or matching where no earlier checkpoint is known, or refuses.",
+            "the forgotten rows' mean loss, in percent, over seeds; of retrained networks each against their mean. Membership: "
+            "area under the curve of telling forgotten rows from test rows by their loss. Cost: CPU time, one thread, over "
+            "that of a retraining measured beside it. `auto` takes compressed-replay wherever the context saw the run.",
         ),
     }
 
@@ -81,12 +85,16 @@ def judged(task: Digits, runs: int, methods: tuple[str, ...]) -> dict[str, Any]:
             judge = Judge(task, rows, model, retrained)
             found = {}
             for method in methods:
-                start = time.process_time()
-                result = tp.unlearn(gradient_store=store, rows=rows, method=method)
-                cost = (time.process_time() - start) / float(np.median(times))
-                found[method] = {"verdict": result.verdict, "why": result.why, "cost": cost}
-                if result.model is not None:
-                    found[method] |= judge(result.model)
+                runs_of_it = []
+                for seed in range(AGAIN if method in METHODS[:3] else 1):
+                    start = time.process_time()
+                    result = tp.unlearn(gradient_store=store, rows=rows, method=method, seed=seed)
+                    middle = time.process_time()
+                    task.train(stay, SEED)
+                    cost = (middle - start) / (time.process_time() - middle)
+                    one = {"verdict": result.verdict, "why": result.why, "cost": cost}
+                    runs_of_it.append(one | (judge(result.model) if result.model is not None else {}))
+                found[method] = _over_seeds(runs_of_it)
             out[name] = {
                 "forgotten": len(rows),
                 "cpu_seconds_retraining": times,
@@ -128,10 +136,15 @@ class Judge:
             "accuracy": float((self.task.margins(model) > 0).mean()),
         }
 
-    def floor(self) -> dict[str, float]:
+    def floor(self) -> dict[str, Any]:
         """Of the retrained networks: what lies between two, and their means."""
         pairs = list(permutations(self._goals, 2))
+        gaps = [
+            100 * (self._loss(one) - self._losses[0]) / (self._losses[1] - self._losses[0]) for one in self.retrained
+        ]
         return {
+            "gap_closed": 100.0,
+            "gaps": gaps,
             "forget": float(np.mean([np.abs(a[0] - b[0]).mean() for a, b in pairs])),
             "test": float(np.mean([np.abs(a[1] - b[1]).mean() for a, b in pairs])),
             "membership": float(np.mean([self._membership(one) for one in self.retrained])),
@@ -165,6 +178,19 @@ class Judge:
         return float(roc_auc_score(member, -np.r_[inside, outside]))
 
 
+def _over_seeds(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the runs that gave a model, their gaps, and the median cost."""
+    cost = float(np.median([one["cost"] for one in runs]))
+    gave = [one for one in runs if "forget" in one]
+    if not gave:
+        return runs[0] | {"cost": cost}
+    means = {
+        key: float(np.mean([one[key] for one in gave])) for key in gave[0] if key not in ("verdict", "why", "cost")
+    }
+    said = {"verdict": gave[0]["verdict"], "why": gave[0]["why"], "refused": len(runs) - len(gave)}
+    return said | means | {"gaps": [one["gap_closed"] for one in gave], "cost": cost}
+
+
 def _cells(where: str, method: str, found: dict[str, Any]) -> list[str]:
     if "forget" not in found:
         return [where, method, "refused", "", "", "", "", f"{found['cost']:.2f}×"]
@@ -173,8 +199,14 @@ def _cells(where: str, method: str, found: dict[str, Any]) -> list[str]:
         method,
         f"{found['forget']:.2f}",
         f"{found['test']:.2f}",
-        f"{found['gap_closed']:.0f}",
+        _gap(found),
         f"{found['membership']:.3f}",
         f"{100 * found['accuracy']:.1f} %",
         f"{found['cost']:.2f}×",
     ]
+
+
+def _gap(found: dict[str, Any]) -> str:
+    gaps = found.get("gaps", [])
+    spread = f" ({min(gaps):.0f} to {max(gaps):.0f})" if len(gaps) > 1 else ""
+    return f"{found['gap_closed']:.0f}{spread}"

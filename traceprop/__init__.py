@@ -15,7 +15,9 @@ _HOMES = {
         "set_granularity trace"
     ),
     "traceprop.lineage": "Location View provenance",
-    "traceprop.training": "GradientStore dataset partitioned_gradients streaming_training_context training_context",
+    "traceprop.training": (
+        "GradientStore dataset fit_perturbed partitioned_gradients removal_budget streaming_training_context training_context"
+    ),
     "traceprop.explain": "AttributionResult UnlearningResult ValuationResult attribution_engine data_valuation unlearn",
     "traceprop.reports": "compliance_report",
 }
@@ -66,7 +68,9 @@ if TYPE_CHECKING:
     from traceprop.training import (
         GradientStore,
         dataset,
+        fit_perturbed,
         partitioned_gradients,
+        removal_budget,
         streaming_training_context,
         training_context,
     )

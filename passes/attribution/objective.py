@@ -37,6 +37,8 @@ class LinearObjective:
         float64 (d,): how much of each parameter's square counts; 0 for an unpenalised intercept.
     kept
         bool (n,): the rows that are still there.
+    linear
+        float64 (d, k): a term linear . theta that the sum form has beside, whatever rows are there; None for none.
     """
 
     features: Floats
@@ -47,6 +49,7 @@ class LinearObjective:
     convention: Convention
     classes: int = 1
     kept: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=np.bool_))
+    linear: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or len(self.y) != len(self.features):
@@ -93,8 +96,7 @@ class LinearObjective:
     def value(self, theta: Floats) -> float:
         """F(theta)."""
         features, y = self._kept_rows
-        loss = self.loss.terms(features @ theta, y).loss.sum()
-        return float(loss + 0.5 * self.rho * (self.penalised[:, None] * theta**2).sum())
+        return float(self.loss.terms(features @ theta, y).loss.sum()) + self._beside(theta)[0]
 
     def gradient(self, theta: Floats) -> Floats:
         """The gradient of F at theta, (k * d,)."""
@@ -104,9 +106,9 @@ class LinearObjective:
         """F(theta), its gradient (k * d,) and its Hessian (k * d, k * d)."""
         features, y = self._kept_rows
         terms = self.loss.terms(features @ theta, y)
-        penalty = self.rho * self.penalised[:, None] * theta
-        value = float(terms.loss.sum() + 0.5 * (penalty * theta).sum())
-        gradient = (features.T @ terms.gradient + penalty).T.ravel()
+        beside, slope = self._beside(theta)
+        value = float(terms.loss.sum()) + beside
+        gradient = (features.T @ terms.gradient + slope).T.ravel()
         return value, gradient, add_penalty(loss_hessian(features, terms), self.rho * self.penalised)
 
     def row_terms(self, theta: Floats) -> Terms:
@@ -123,9 +125,16 @@ class LinearObjective:
 
     def first_order(self, theta: Floats, terms: Terms) -> tuple[float, Floats]:
         """F(theta) and its gradient (k * d,), given the terms of all rows there."""
-        penalty = self.rho * self.penalised[:, None] * theta
-        value = float(terms.loss.sum() + 0.5 * (penalty * theta).sum())
-        return value, (self.features.T @ terms.gradient + penalty).T.ravel()
+        beside, slope = self._beside(theta)
+        return float(terms.loss.sum()) + beside, (self.features.T @ terms.gradient + slope).T.ravel()
+
+    def _beside(self, theta: Floats) -> tuple[float, Floats]:
+        """What is no row's: the penalty and the linear term, and their gradient (d, k)."""
+        slope = self.rho * self.penalised[:, None] * theta
+        value = 0.5 * float((slope * theta).sum())
+        if self.linear is None:
+            return value, slope
+        return value + float((self.linear * theta).sum()), slope + self.linear
 
 
 def loss_hessian(features: Floats, terms: Terms) -> Floats:

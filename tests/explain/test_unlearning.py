@@ -281,3 +281,70 @@ def test_the_result_names_what_was_touched(clinics, store):
     assert json.loads(json.dumps(result.compliance_report))["touched"] == touched.to_dict()
     fixed = tp.unlearn(gradient_store=store, source_id="north", rows=[3, 5], through="features")
     assert fixed.touched.statistics == ()
+
+
+class TestPerturbedFits:
+    """A fit with a random linear term, of which removals are certified against any test (Guo et al. 2020)."""
+
+    def fitted(self, clinics, sigma=0.05, labels=None, rows=slice(None), seed=7):
+        from sklearn.linear_model import LogisticRegression
+
+        y = clinics.y if labels is None else labels
+        return tp.fit_perturbed(LogisticRegression(C=2.0), clinics.features[rows], y[rows], sigma=sigma, seed=seed)
+
+    def store_of(self, model, clinics, labels=None):
+        with tp.training_context(model, clinics.features, clinics.y if labels is None else labels) as ctx:
+            pass
+        return ctx.gradient_store
+
+    def test_it_is_at_the_minimum_of_the_perturbed_objective(self, clinics):
+        from scipy.optimize import minimize
+
+        model = self.fitted(clinics)
+        signs, X = 2 * clinics.y - 1, clinics.features
+
+        def objective(theta):
+            loss = np.logaddexp(0, -signs * (X @ theta[:3] + theta[3])).sum()
+            return loss + theta[:3] @ theta[:3] / 4 + model.perturbation_ @ theta
+
+        found = minimize(objective, np.zeros(4), tol=1e-12).x
+        np.testing.assert_allclose(np.append(model.coef_[0], model.intercept_), found, atol=1e-5)
+        assert model.perturbation_.shape == (4,)
+        assert np.abs(model.coef_ - self.fitted(clinics, sigma=1e-9).coef_).max() > 1e-5
+
+    @pytest.mark.parametrize("classes", [2, 3])
+    def test_removal_is_the_perturbed_fit_to_the_rest(self, clinics, classes):
+        labels = clinics.y if classes == 2 else clinics.y + (clinics.features[:, 2] > 0.5)
+        model = self.fitted(clinics, labels=labels)
+        budget = tp.removal_budget(0.05, epsilon=1e-3, delta=1e-5)
+        result = tp.unlearn(
+            gradient_store=self.store_of(model, clinics, labels), rows=range(9), budget=budget, verify="retrain"
+        )
+        assert (result.verdict, result.verified) == ("certified", True)
+        assert result.metrics["budget_spent"] < budget
+        assert result.metrics["retraining"].startswith("Newton")
+        rest = self.fitted(clinics, labels=labels, rows=slice(9, None))
+        np.testing.assert_array_equal(rest.perturbation_, model.perturbation_)
+        np.testing.assert_allclose(result.model.coef_, rest.coef_, atol=1e-8)
+        np.testing.assert_array_equal(result.model.perturbation_, model.perturbation_)
+        plain = self.store_of(self.fitted(clinics, 1e-9, labels), clinics, labels)
+        assert np.abs(tp.unlearn(gradient_store=plain, rows=range(9)).model.coef_ - rest.coef_).max() > 1e-5
+
+    def test_a_budget_that_the_removals_do_not_fit_in_refuses(self, clinics):
+        store = self.store_of(self.fitted(clinics), clinics)
+        tiny = tp.removal_budget(1e-14, epsilon=1e-3, delta=1e-5)
+        result = tp.unlearn(gradient_store=store, rows=[3], budget=tiny)
+        assert result.verdict == "refused"
+        assert "budget is spent" in result.why
+
+    def test_what_cannot_be_perturbed_is_an_error(self, clinics):
+        from sklearn.linear_model import LogisticRegression, Ridge
+
+        with pytest.raises(ModelError, match="not of a Ridge"):
+            tp.fit_perturbed(Ridge(), clinics.features, clinics.y, sigma=1.0)
+        with pytest.raises(ModelError, match="above 0"):
+            self.fitted(clinics, sigma=0.0)
+        with pytest.raises(ModelError, match="L2 penalty"):
+            tp.fit_perturbed(LogisticRegression(C=np.inf), clinics.features, clinics.y, sigma=1.0)
+        with pytest.raises(ModelError, match="above 0"):
+            tp.removal_budget(1.0, epsilon=-1.0, delta=0.1)

@@ -3,6 +3,7 @@
 from traceprop.training.batched import Dataset, dataset
 from traceprop.training.context import TrainingContext, training_context
 from traceprop.training.partitioned import PartitionedGradients, partitioned_gradients
+from traceprop.training.perturbed import fit_perturbed, removal_budget
 from traceprop.training.store import GradientStore
 from traceprop.training.streaming import StreamingTrainingContext, streaming_training_context
 
@@ -13,7 +14,9 @@ __all__ = [
     "StreamingTrainingContext",
     "TrainingContext",
     "dataset",
+    "fit_perturbed",
     "partitioned_gradients",
+    "removal_budget",
     "streaming_training_context",
     "training_context",
 ]

@@ -124,7 +124,16 @@ class LogisticAdapter(AbstractEstimatorAdapter):
             liblinear = self.model.solver == "liblinear"
             penalised[-1] = 1.0 / float(self.model.intercept_scaling) ** 2 if liblinear else 0.0
         loss: SampleLoss = LogisticLoss() if classes == 1 else SoftmaxLoss()
-        return LinearObjective(features, targets, loss, self.strength, penalised, "sum", classes)
+        linear = getattr(self.model, "perturbation_", None)
+        if linear is not None:
+            self.retraining = "Newton steps from zero, with the perturbation of the fit"
+            linear = np.atleast_2d(linear).T
+        return LinearObjective(features, targets, loss, self.strength, penalised, "sum", classes, linear=linear)
+
+    def retrain(self, X: np.ndarray, y: np.ndarray, objective: LinearObjective) -> Floats:
+        if objective.linear is not None:  # which scikit-learn's own fit does not know
+            return AbstractLinearAdapter.retrain(self, X, y, objective)
+        return super().retrain(X, y, objective)
 
     def targets(self, y: np.ndarray) -> np.ndarray:
         self._check_fitted(self.model)
