@@ -6,7 +6,7 @@ of columns are drawn once for several tiles and forgotten. Every cell is a sum i
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from cython cimport floating
 
 cdef extern from *:
@@ -46,7 +46,9 @@ cdef extern from *:
         }
     }
 
-    /* acc[position] += or -= the tile's column, for every entry 2 * position + sign of every column */
+    /* acc[position] += or -= the tile's column, for every entry 2 * position + sign of every column. The positions are fetched
+       some entries ahead, which lie beyond the last in the end: there is room for TP_AHEAD more. */
+    #define TP_AHEAD 16
     #define TP_ADD(NAME, REAL, LANES)                                                                                \\
     TP_WIDE static void NAME(REAL* acc, const REAL* tile, const uint32_t* entries, const int64_t* ends,              \\
                              int64_t columns) {                                                                      \\
@@ -56,7 +58,10 @@ cdef extern from *:
         const LANES* column = (const LANES*)tile;                                                                    \\
         for (int64_t j = 0; j < columns; j++) {                                                                      \\
             const LANES values = column[j];                                                                          \\
-            for (; e < ends[j]; e++) cells[entries[e] >> 1] += values * signs[entries[e] & 1];                       \\
+            for (; e < ends[j]; e++) {                                                                               \\
+                __builtin_prefetch(cells + (entries[e + TP_AHEAD] >> 1), 1);                                         \\
+                cells[entries[e] >> 1] += values * signs[entries[e] & 1];                                            \\
+            }                                                                                                        \\
         }                                                                                                            \\
     }
     TP_ADD(tp_add_float, float, tp_floats)
@@ -96,6 +101,29 @@ cdef extern from *:
             for (int r = 0; r < TP_LANES; r++) tile[j * TP_LANES + r] = x[r * stride + j];
     }
 
+    /* Both for columns with one entry each, sixteen columns at a time: rows are read while cells are waited for. `tile` is room. */
+    TP_WIDE static void tp_project_float(const float* x, int64_t stride, float* tile, float* acc, const uint32_t* entries,
+                                         int64_t columns) {
+        static const float signs[2] = {1, -1};
+        tp_floats* cells = (tp_floats*)acc;
+        const tp_floats* column = (const tp_floats*)tile;
+        int64_t j = 0;
+        for (; j + 16 <= columns; j += 16) {
+            for (int r = 0; r < TP_LANES; r++) __builtin_prefetch(x + r * stride + j + 192);
+            for (int c = 0; c < 16; c += 4)
+                for (int r = 0; r < TP_LANES; r += 4)
+                    tp_transpose4(x + r * stride + j + c, stride, tile + c * TP_LANES + r, TP_LANES);
+            for (int c = 0; c < 16; c++) {
+                __builtin_prefetch(cells + (entries[j + c + TP_AHEAD] >> 1), 1);
+                cells[entries[j + c] >> 1] += column[c] * signs[entries[j + c] & 1];
+            }
+        }
+        for (; j < columns; j++) {
+            for (int r = 0; r < TP_LANES; r++) tile[r] = x[r * stride + j];
+            cells[entries[j] >> 1] += column[0] * signs[entries[j] & 1];
+        }
+    }
+
     /* out[r][j] = tile[j][r] */
     TP_WIDE static void tp_untile_float(const float* tile, float* out, int64_t stride, int64_t columns) {
         int64_t j = 0;
@@ -112,6 +140,7 @@ cdef extern from *:
     }
     """
     const int TP_LANES
+    const int TP_AHEAD
     uint64_t tp_word(uint64_t key, uint64_t counter) noexcept nogil
     void tp_draw_one(
         uint64_t key, uint64_t first, uint64_t k, uint32_t* entries, int64_t* ends, int64_t count
@@ -121,6 +150,9 @@ cdef extern from *:
     ) noexcept nogil
     void tp_add_double(
         double* acc, const double* tile, const uint32_t* entries, const int64_t* ends, int64_t columns
+    ) noexcept nogil
+    void tp_project_float(
+        const float* x, int64_t stride, float* tile, float* acc, const uint32_t* entries, int64_t columns
     ) noexcept nogil
     void tp_tile_float(const float* x, int64_t stride, float* tile, int64_t columns) noexcept nogil
     void tp_tile_double(const double* x, int64_t stride, double* tile, int64_t columns) noexcept nogil
@@ -236,7 +268,8 @@ def project(
     matrix.guide = &guide[0] if guide.shape[0] else NULL
     matrix.columns = &columns[0] if columns.shape[0] else NULL
     tiles = max(1, min(tiles, n // TP_LANES))
-    cdef uint32_t* entries = <uint32_t*> malloc(room * sizeof(uint32_t))
+    cdef bint plain = nonzeros == 1 and matrix.columns == NULL and step == 0 and weights[0] == 1
+    cdef uint32_t* entries = <uint32_t*> calloc(room + TP_AHEAD, sizeof(uint32_t))
     cdef int64_t* ends = <int64_t*> malloc(most * sizeof(int64_t))
     # Room for one cache line more, so that a bucket's lanes lie in as few lines as they can.
     cdef void* raw = malloc((tiles * k + most) * TP_LANES * sizeof(floating) + 64)
@@ -267,6 +300,12 @@ def project(
                 picked = matrix.columns + first if matrix.columns else NULL
                 for i in range(full):
                     cells = acc + i * k * TP_LANES
+                    if floating is float:
+                        if plain:
+                            tp_project_float(
+                                &x[top + i * TP_LANES, first], stride, tile, cells, entries, count
+                            )
+                            continue
                     _fill(
                         &x[top + i * TP_LANES, 0 if picked else first], stride, picked, &weights[first * step], step,
                         tile, count,
