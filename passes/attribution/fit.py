@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from traceprop.passes.attribution.curvature import Curvature
-from traceprop.passes.attribution.losses import Floats
-from traceprop.passes.attribution.objective import LinearObjective, unflat
+from traceprop.passes.attribution.losses import Floats, Terms
+from traceprop.passes.attribution.objective import LinearObjective, add_penalty, loss_hessian, unflat
 from traceprop.passes.attribution.separable import errors
 
 CONVERGED_SHIFT = 1e-3
@@ -19,6 +19,9 @@ gradient norm is at most the second times the mean norm of the rows' own gradien
 
 ESCAPING_SHIFT = 0.2
 """Where a tiny gradient still leaves a Newton step this large, in logits, the minimum is at infinity."""
+
+ILL_CONDITIONED = 1e10
+"""A condition number of the Hessian, scaled to a unit diagonal, from which on its inverse has no six right digits."""
 
 Verdict = Literal["exact", "estimated", "refused"]
 
@@ -34,6 +37,8 @@ class FitCheck:
     shift
         The largest change of a training logit that one more Newton step would make. Unlike the gradient's norm it
         does not depend on the units of the features, and it stays large where the minimum is at infinity.
+    terms
+        What all rows add to the objective there.
     """
 
     gradient_norm: float
@@ -42,17 +47,20 @@ class FitCheck:
     why: str
     hessian: Floats
     curvature: Curvature
+    terms: Terms
 
 
 def check_fit(objective: LinearObjective, theta: Floats) -> FitCheck:
     """Judge parameters (d, k) by the gradient of their objective and by the Newton step that is left."""
-    _, gradient, hessian = objective.derivatives(theta)
+    terms = objective.row_terms(theta)
+    _, gradient = objective.first_order(theta, terms)
+    hessian = add_penalty(loss_hessian(objective.features, terms), objective.rho * objective.penalised)
     curvature = Curvature.of(hessian)
     norm = float(np.linalg.norm(gradient)) / max(objective.count, 1)
     step = unflat(curvature.solve(gradient), objective.classes)
     shift = float(np.abs((objective.features @ step)[objective.kept]).max(initial=0.0))
     verdict, why = _judge(objective, theta, curvature, norm, shift)
-    return FitCheck(norm, shift, verdict, why, hessian, curvature)
+    return FitCheck(norm, shift, verdict, why, hessian, curvature, terms)
 
 
 def _judge(
@@ -76,7 +84,14 @@ def _judge(
             f"the fit has not converged: the gradient norm of the mean loss is {norm:.1e}, and one more Newton step "
             f"would move a training logit by {shift:.1e}; fit to a smaller tolerance for an exact answer"
         )
-    return "exact", f"exact Hessian with the penalty, at a fit whose gradient norm is {norm:.1e}"
+    if curvature.condition > ILL_CONDITIONED:
+        return "estimated", (
+            f"the Hessian's condition number is {curvature.condition:.1e}: columns all but repeat one another, and its inverse "
+            f"has few right digits; drop such columns or raise the penalty. The gradient norm is {norm:.1e}"
+        )
+    return "exact", (
+        f"exact Hessian with the penalty, condition number {curvature.condition:.1e}, at a fit whose gradient norm is {norm:.1e}"
+    )
 
 
 def row_gradient_size(objective: LinearObjective, theta: Floats) -> float:

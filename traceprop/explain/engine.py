@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from traceprop.errors import ModelError
+from traceprop.explain.cautions import cautions
 from traceprop.explain.ensemble import members
 from traceprop.explain.estimators import Banzhaf, Found, Influence
 from traceprop.explain.estimators import estimator as choose_estimator
@@ -150,12 +152,12 @@ class AttributionEngine:
             self.store.owners.check_source(source)
         pipeline, note = self._followed(X_test)
         if pipeline is not None:
-            return Scores.of(*pipeline.scores(X_test, y_test, source))
+            return self._noted(pipeline.scores(X_test, y_test, source))
         values, verdict, why = self._estimator.scores(*test_data(X_test, y_test))
         if source is not None:
             values = self.store.owners.summed(source, values)
             why = f"{why}; a row of {source!r} has the sum of the samples that are made of it"
-        return _noted((values, verdict, why), note)
+        return self._noted((values, verdict, why), note)
 
     def effect(self, subsets: Any, X_test: Any, y_test: Any, source: str | None = None) -> Scores:
         """Predict the change of each outcome when each set of training rows is removed: float32 (s, t).
@@ -172,11 +174,11 @@ class AttributionEngine:
         sets = _subsets(subsets, len(self.store) if source is None else owners.rows_in(source))
         pipeline, note = self._followed(X_test)
         if pipeline is not None:
-            return Scores.of(*pipeline.effect(sets, X_test, y_test, source))
+            return self._noted(pipeline.effect(sets, X_test, y_test, source))
         X, y = test_data(X_test, y_test)
         if source is not None:
             sets = [owners.samples_of(source, rows) for rows in sets]
-        return _noted(self._estimator.effect(sets, X, y), note)
+        return self._noted(self._estimator.effect(sets, X, y), note)
 
     def attribute(self, test_gradient: Any, top_k: int = 10) -> AttributionResult:
         """Explain by the gradient of a test *loss* in the model's parameters; the outcome is minus that loss.
@@ -185,8 +187,8 @@ class AttributionEngine:
         scikit-learn coef_'s, then intercept_'s.
         """
         asked = self._pipeline if self.through == "pipeline" else None
-        values, verdict, why = (asked or self._estimator).of_gradient(test_gradient)
-        return AttributionResult(Scores.of(values, verdict, why), self.store.owners, top_k)
+        found = (asked or self._estimator).of_gradient(test_gradient)
+        return AttributionResult(self._noted(found), self.store.owners, top_k)
 
     def explain(self, x: Any, y: Any, top_k: int = 10, source: str | None = None) -> AttributionResult:
         """Explain the outcome of one row x, (d,) or (1, d), with its label y: the rows that raise and lower it most.
@@ -240,19 +242,16 @@ class AttributionEngine:
         if (test_gradients is None) == (X_test is None):
             raise ModelError("top_k takes test rows with their labels, or test_gradients=")
         if test_gradients is not None:
-            found = self._top_of_gradients(test_gradients, k, sign)
-            return TopRows(*found, self.store.owners)
+            return self._told(*self._top_of_gradients(test_gradients, k, sign))
         pipeline, note = self._followed(X_test)
         if pipeline is not None:
             followed = pipeline
-            found = in_parts(lambda part: followed.scores(X_test[part], y_test[part]), len(X_test), n, k, sign)
-            return TopRows(*found, self.store.owners)
+            return self._told(
+                *in_parts(lambda part: followed.scores(X_test[part], y_test[part]), len(X_test), n, k, sign)
+            )
         X, y = test_data(X_test, y_test)
         self._estimator.prepare(X, y)
-        scores, samples, verdict, why = in_parts(
-            lambda part: self._estimator.scores(X[part], y[part]), len(X), n, k, sign
-        )
-        return TopRows(scores, samples, verdict, _with(why, note), self.store.owners)
+        return self._told(*in_parts(lambda part: self._estimator.scores(X[part], y[part]), len(X), n, k, sign), note)
 
     def _top_of_gradients(self, gradients: Any, k: int, sign: int) -> tuple[np.ndarray, np.ndarray, str, str]:
         rows = plain_array(gradients, "test_gradients")
@@ -276,14 +275,25 @@ class AttributionEngine:
         reason = held_for(self.store, X_test)
         return (self._pipeline, None) if reason is None else (None, reason)
 
+    @cached_property
+    def _cautions(self) -> list[str]:
+        return cautions(self.store)
 
-def _noted(found: Found, note: str | None) -> Scores:
-    values, verdict, why = found
-    return Scores.of(values, verdict, _with(why, note))
+    def _judged(self, verdict: str, why: str, note: str | None) -> tuple[str, str]:
+        """With what holds for every estimator: whatever there is to be careful about makes "exact" an estimate."""
+        why = why if note is None else f"{why}; features held fixed: {note}"
+        if verdict == "refused" or not self._cautions:
+            return verdict, why
+        return "estimated", "; ".join([why, *self._cautions])
 
+    def _noted(self, found: Found, note: str | None = None) -> Scores:
+        values, verdict, why = found
+        return Scores.of(values, *self._judged(verdict, why, note))
 
-def _with(why: str, note: str | None) -> str:
-    return why if note is None else f"{why}; features held fixed: {note}"
+    def _told(
+        self, scores: np.ndarray, samples: np.ndarray, verdict: str, why: str, note: str | None = None
+    ) -> TopRows:
+        return TopRows(scores, samples, *self._judged(verdict, why, note), self.store.owners)
 
 
 def _subsets(subsets: Any, n: int) -> Sequence[np.ndarray]:

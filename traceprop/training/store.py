@@ -10,6 +10,7 @@ import numpy as np
 
 from traceprop.errors import ModelError
 from traceprop.passes.attribution.fit import FitCheck, check_fit
+from traceprop.passes.attribution.leverage import leverages
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective
 from traceprop.passes.attribution.separable import separable_half
@@ -151,6 +152,12 @@ class GradientStore:
         """Why no scores follow from the fit although it is at its minimum; None where they do."""
         _, objective, theta = self.linear("judging the fit")
         return separable_half(objective, theta)
+
+    @cached_property
+    def leverages(self) -> Floats:
+        """How much each row of a linear model holds of its own fit: float64 (n,), 0 to 1; of low ones the first digits."""
+        _, objective, _ = self.linear("judging the fit")
+        return leverages(objective, self.fit.terms, self.fit.curvature, rough=True)
 
     @property
     def gradient_norm(self) -> float:

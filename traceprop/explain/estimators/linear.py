@@ -13,6 +13,7 @@ from traceprop.passes.attribution.dot import cosine_scores, dot_scores, gradient
 from traceprop.passes.attribution.effect import removal_effects
 from traceprop.passes.attribution.halves import DERIVATIVE, places, settled
 from traceprop.passes.attribution.influence import influence_scores, parameter_gradients
+from traceprop.passes.attribution.leverage import ALONE, HIGH
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.attribution.objective import LinearObjective, unflat
 from traceprop.passes.attribution.outcome import outcome_gradients
@@ -87,8 +88,8 @@ class Influence(AbstractLinearEstimator):
         fit, why_not = self.store.fit, self.refusal()
         if why_not is not None:
             return self.refused(why_not, len(gradients))
-        scores = influence_scores(self.objective, self.theta, fit.curvature, gradients, self.leave_out)
-        verdict, why = fit.verdict, fit.why
+        scores = influence_scores(self.objective, self.theta, fit.curvature, gradients, self.leave_out, fit.terms)
+        verdict, why = self._with_leverages(fit.verdict, fit.why)
         undetermined = int((fit.curvature.flatness(gradients) > 1e-6).sum())
         if undetermined:
             verdict, why = (
@@ -99,6 +100,27 @@ class Influence(AbstractLinearEstimator):
                 ),
             )
         return scores, verdict, why
+
+    def _with_leverages(self, verdict: str, why: str) -> tuple[str, str]:
+        """Name rows that hold so much of their own fit that removing them is no small change."""
+        if self.objective.classes > 1 and not self.leave_out:
+            return verdict, why  # as dear as the Hessian itself
+        high = self.store.leverages > HIGH
+        if not high.any():
+            return verdict, why
+        first, largest = int(np.argmax(self.store.leverages)), float(self.store.leverages.max())
+        rows = f"{int(high.sum()):,} training rows have a leverage above {HIGH:g} ({largest:.3g}, row {first}, the largest)"
+        if not self.leave_out:
+            return verdict, (
+                f"{why}; {rows}: removing one of them does more than twice what its score, a derivative, says; "
+                "estimator='newton' counts it in"
+            )
+        if largest > ALONE:
+            return (
+                "estimated",
+                f"{why}; {rows}: without that row nothing decides some direction, and its score is a derivative",
+            )
+        return verdict, f"{why}; {rows}, which is counted in"
 
     def effect(self, subsets: Sequence[np.ndarray], X: np.ndarray, y: np.ndarray) -> Found:
         """One Newton step per set, on the rows that stay."""
