@@ -231,6 +231,35 @@ class TestCompressedReplay:
         with pytest.raises(ModelError, match="optimizer="):
             tp.unlearn(gradient_store=ctx.gradient_store, rows=[3], method="compressed-replay")
 
+    def test_a_network_that_knew_the_rows_before_is_not_verified(self, ring):
+        """A second context begins where the first one ended, and there the rows are in the weights already."""
+        X, y = ring[:2]
+        model, _ = trained(X, y, epochs=EPOCHS)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with tp.training_context(model, X, y, loss=nn.CrossEntropyLoss()) as ctx:
+            for xb, yb, _ in ctx.batches(16):
+                optimizer.zero_grad()
+                nn.CrossEntropyLoss()(model(xb), yb).backward()
+                optimizer.step()
+        result = tp.unlearn(gradient_store=ctx.gradient_store, rows=[3], method="compressed-replay")
+        assert not result.verified
+        assert "may have seen the rows before" in result.why
+        assert "no part in it" not in result.why
+
+    def test_an_optimizer_that_cannot_be_made_again_is_named(self, ring):
+        class Own(torch.optim.SGD):
+            def __init__(self, parameters, rate):
+                super().__init__(parameters, lr=rate)
+
+        model, loss = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2)), nn.CrossEntropyLoss()
+        optimizer = Own(model.parameters(), 0.3)
+        with tp.training_context(model, *ring[:2], loss=loss) as ctx:
+            for xb, yb, _ in ctx.batches(30):
+                loss(model(xb), yb).backward()
+                optimizer.step()
+        with pytest.raises(ModelError, match="Own, which trained the network, cannot be made again"):
+            tp.unlearn(gradient_store=ctx.gradient_store, rows=[3], method="compressed-replay")
+
     def test_forgetting_more_starts_from_the_beginning_again(self, ring, store):
         first = tp.unlearn(gradient_store=store, rows=[3, 4])
         second = tp.unlearn(gradient_store=first.gradient_store, rows=[40])

@@ -59,7 +59,7 @@ def replay(task: Forgetting) -> Attempt:
 def compressed_replay(task: Forgetting) -> Attempt:
     """Training again from where it began, without the rows, by the recorded recipe in less than half of the work."""
     from traceprop.training.torch_compressed import MERGED, compressed
-    from traceprop.training.torch_steps import losses, numbers
+    from traceprop.training.torch_steps import fits_already, losses, numbers
 
     begin, recipe, make = task.store.initial, task.store.recipe, task.maker
     if begin is None:
@@ -88,8 +88,11 @@ def compressed_replay(task: Forgetting) -> Attempt:
         f"trained again without the rows, from where the context began, in {steps} steps of {recipe.kind.__name__} for the "
         f"{len(recipe.rates)} of the run"
     )
+    known = fits_already(module, sample, task.seed)
+    if known:
+        how += "; the network fitted these data already then, and may have seen the rows before"
     why_not = None if left < at_first else "the shorter run does not lessen the loss of the rows that stay"
-    return Attempt(None if why_not else found, how, prediction, why_not, metrics, untouched=True)
+    return Attempt(None if why_not else found, how, prediction, why_not, metrics, untouched=not known)
 
 
 def matching(task: Forgetting) -> Attempt:

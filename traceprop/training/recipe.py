@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from traceprop.errors import ModelError
+
 
 @dataclass(eq=False)
 class Recipe:
@@ -80,7 +82,13 @@ class Recipe:
                 if "lr" in given:
                     given["lr"] = float(given["lr"]) * raised or self.highest
                 groups.append({"params": [at[name] for name in own if name in at], **given})
-            return self.kind(groups, lr=self.highest)
+            try:
+                return self.kind(groups, lr=self.highest)
+            except (TypeError, ValueError) as error:
+                raise ModelError(
+                    f"{self.kind.__name__}, which trained the network, cannot be made again from its options: {error}; give "
+                    "optimizer="
+                ) from error
 
         return make
 

@@ -51,6 +51,14 @@ def numbers_and_losses(module: nn.Module, data: Deciding) -> tuple[Floats, Float
     return tuple(np.asarray(of(out, data.targets).double().numpy()) for of in (data.number, data.loss))  # type: ignore[return-value]
 
 
+def fits_already(module: nn.Module, data: Deciding, seed: int) -> bool:
+    """Whether a module knows which target is whose: its mean loss is less than half of that with targets exchanged."""
+    out = outputs(module, data)
+    others = data.targets[torch.from_numpy(np.random.default_rng(seed).permutation(len(data)))]
+    own, exchanged = (float(data.loss(out, targets).double().mean()) for targets in (data.targets, others))
+    return own < 0.5 * exchanged
+
+
 def trained(
     module: nn.Module,
     data: Deciding,
