@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import numpy as np
+import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 
@@ -123,6 +124,30 @@ def test_the_final_gradients_of_a_network(tmp_path, people, proj_dim):
     assert all(line == row + 2 for _, row, line, _, _ in there["top"])
     with pytest.raises(ModelError, match="hold gradients already"):
         tp.training_context(model, X, y, loss=torch.nn.CrossEntropyLoss(), store=tmp_path / "g")
+
+
+def test_columns_say_the_source_and_row_of_every_gradient(tmp_path):
+    """Samples of two joined tables, gradients in any order, in this process and in another object of the folder."""
+    visits = tp.from_dataframe(pl.DataFrame({"who": [2, 0, 1, 0], "cost": [5.0, 6.0, 7.0, 8.0]}), source_id="visits")
+    names = tp.from_dataframe(pl.DataFrame({"who": [0, 1, 2], "age": [30.0, 40.0, 50.0]}), source_id="people")
+    X = tp.trace(lambda v, n: v.join(n, on="who")[["cost", "age"]].to_numpy("float64"))(visits, names)
+    samples = np.array([3, 0, 3])
+    with tp.training_context(X_train=X, y_train=np.arange(4), store=tmp_path / "g") as ctx:
+        ctx.log_gradient(np.ones((3, 2)), samples, epoch=1, step=[7, 8, 9], loss=[0.5, 0.25, 0.125])
+    pairs = [dict(ctx.gradient_store.owners.rows_of(sample)) for sample in samples]
+    opened = tp.attribution_engine(GradientBlocks(tmp_path / "g")).store
+    for store in (ctx.gradient_store, opened):
+        found = store.columns()
+        assert found.columns == ["gradient", "source", "row", "sample", "epoch", "step", "loss"]
+        assert found.rows() == [
+            (at, source, pairs[at][source], samples[at], 1, 7 + at, 0.5 / 2**at)
+            for at in range(3)
+            for source in ("visits", "people")
+        ]
+    with tp.training_context(LogisticRegression().fit(np.eye(3), [0, 1, 1]), np.eye(3), [0, 1, 1]) as ctx:
+        pass
+    with pytest.raises(ModelError, match="no single samples' gradients were stored"):
+        ctx.gradient_store.columns()
 
 
 @pytest.mark.parametrize("kind", ["sklearn", "sklearn-3", "torch"])

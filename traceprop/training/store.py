@@ -121,6 +121,23 @@ class GradientStore:
             return one.adapter.gradients(self.X, self.y)[1]
         return np.concatenate([rows for *_, rows in final_gradients(self.adapter, self.X, self.y, one.theta)])
 
+    def columns(self) -> Any:
+        """Whose each gradient in `blocks` is, or where there are none in `steps`, and how it was logged: a polars DataFrame.
+
+        Columns: gradient (its position among those stored), source and row (int64; null where nothing is behind a sample),
+        sample, epoch, step, loss. A sample made of several rows has a line for each. Raises ModelError where no single samples'
+        gradients were stored.
+        """
+        from traceprop.training.columns import with_owners
+
+        blocks = self.steps if self.blocks is None else self.blocks
+        if blocks is None or blocks.about.get("of") == "batches":
+            raise ModelError(
+                "no single samples' gradients were stored: store= streams those of the final model, ctx.log_gradient one's own, "
+                "and granularity='op' those of every step"
+            )
+        return with_owners(blocks, self.owners)
+
     @property
     def model(self) -> Any:
         """The user's model, or None."""
