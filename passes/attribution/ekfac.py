@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +29,70 @@ class _Basis:
     inputs: Single | None
     outputs: Single | None
 
-    def gradients(self, layer: LayerFactors) -> Single:
-        """Gradients of the samples in the basis, float32 (n, o * d)."""
+    def gradients(self, layer: LayerFactors) -> Any:
+        """Gradients of the samples in the basis, float32 (n, o * d); of an embedding table sparse."""
         if isinstance(layer, DenseFactors):
-            assert self.inputs is not None
-            assert self.outputs is not None
-            rotated = DenseFactors(_with_ones(layer) @ self.inputs, layer.outputs @ self.outputs, bias=False)
-            return rotated.flat()
+            return DenseFactors(*self.rotated(layer), bias=False).flat()
         if isinstance(layer, EmbeddingFactors):
             assert self.outputs is not None
-            return EmbeddingFactors(layer.ids, layer.outputs @ self.outputs, layer.vocabulary).flat()
+            return EmbeddingFactors(layer.ids, layer.outputs @ self.outputs, layer.vocabulary).sparse()
         return layer.flat()
+
+    def rotated(self, layer: DenseFactors) -> tuple[Single, Single]:
+        """What a dense layer read (n, T, d), and the gradients at its outputs (n, T, o), in the basis."""
+        assert self.inputs is not None
+        assert self.outputs is not None
+        return _with_ones(layer) @ self.inputs, layer.outputs @ self.outputs
+
+    def squares(self, layer: LayerFactors) -> _Squares:
+        """Squares of the samples' gradients in the basis, in the form that is cheap to multiply with."""
+        if isinstance(layer, DenseFactors) and layer.inputs.shape[1] == 1:
+            return _OuterSquares(*(np.square(part[:, 0]) for part in self.rotated(layer)))
+        return _WrittenSquares(self, layer)
+
+
+class _OuterSquares:
+    """Of a dense layer at one position, where the square of an outer product is that of squares: (n, d) and (n, o)."""
+
+    def __init__(self, inputs: Single, outputs: Single) -> None:
+        self.inputs, self.outputs = inputs, outputs
+
+    def down(self, weights: Single) -> Floats:
+        """Sums over samples with weights (n,): float64 (size,)."""
+        found: Floats = (self.outputs.T @ (self.inputs * weights[:, None])).reshape(-1).astype(np.float64)
+        return found
+
+    def along(self, weights: Single) -> Single:
+        """Sums over parameters with weights (size,): float32 (n,)."""
+        of_inputs = self.outputs @ weights.reshape(self.outputs.shape[1], -1)
+        return np.asarray(np.einsum("nd,nd->n", of_inputs, self.inputs))
+
+
+class _WrittenSquares:
+    """Of any layer, formed for some samples at a time."""
+
+    def __init__(self, basis: _Basis, layer: LayerFactors) -> None:
+        self.basis, self.layer = basis, layer
+
+    def down(self, weights: Single) -> Floats:
+        """Sums over samples with weights (n,): float64 (size,)."""
+        total = np.zeros(self.layer.size)
+        for rows in _blocks(len(weights), self.layer.size):
+            total += _squared(self.basis.gradients(self.layer.rows(rows))).T @ weights[rows]
+        return total
+
+    def along(self, weights: Single) -> Single:
+        """Sums over parameters with weights (size,): float32 (n,)."""
+        count = len(_first(self.layer))
+        return np.concatenate(
+            [
+                _squared(self.basis.gradients(self.layer.rows(rows))) @ weights
+                for rows in _blocks(count, self.layer.size)
+            ]
+        )
+
+
+_Squares = _OuterSquares | _WrittenSquares
 
 
 class EKFAC:
@@ -57,15 +111,9 @@ class EKFAC:
         self.curvature = np.asarray(curvature, dtype=np.float32)
         self.residual = np.asarray(residual, dtype=np.float32)
         self._bases = [_basis(layer, self.curvature) for layer in layers]
-        self._diagonals = [self._diagonal(layer, basis) for layer, basis in zip(layers, self._bases, strict=True)]
+        self._squares = [basis.squares(layer) for layer, basis in zip(layers, self._bases, strict=True)]
+        self._diagonals = [squares.down(np.square(self.curvature)) for squares in self._squares]
         self._level = 0.0
-
-    def _diagonal(self, layer: LayerFactors, basis: _Basis) -> Floats:
-        total = np.zeros(layer.size)
-        for rows in _blocks(len(self.curvature), layer.size):
-            part = basis.gradients(layer.rows(rows)) * self.curvature[rows, None]
-            total += np.square(part).sum(axis=0, dtype=np.float64)
-        return total
 
     @property
     def mean(self) -> float:
@@ -75,10 +123,9 @@ class EKFAC:
     def leverages(self, level: float) -> Floats:
         """How much of each sample's own residual the fit of the others leaves to it: float64 (n,), below 1."""
         found = np.zeros(len(self.curvature))
-        for layer, basis, diagonal in zip(self.layers, self._bases, self._diagonals, strict=True):
-            weights = (1.0 / (diagonal + level)).astype(np.float32)
-            for rows in _blocks(len(found), layer.size):
-                found[rows] += np.square(basis.gradients(layer.rows(rows)) * self.curvature[rows, None]) @ weights
+        for squares, diagonal in zip(self._squares, self._diagonals, strict=True):
+            found += squares.along((1.0 / (diagonal + level)).astype(np.float32))
+        found *= np.square(self.curvature)
         limited: Floats = np.minimum(found, 1.0 - 1e-6)
         return limited
 
@@ -91,7 +138,11 @@ class EKFAC:
         count = len(_first(tests[0]))
         out = np.zeros((count, len(self.residual)), dtype=np.float32)
         for mine, layer, basis, diagonal in zip(tests, self.layers, self._bases, self._diagonals, strict=True):
-            moved = basis.gradients(mine) * (1.0 / (diagonal + self._level)).astype(np.float32)
+            weights = (1.0 / (diagonal + self._level)).astype(np.float32)
+            if isinstance(layer, EmbeddingFactors):
+                out += (basis.gradients(mine).multiply(weights).tocsr() @ basis.gradients(layer).T).toarray()
+                continue
+            moved = basis.gradients(mine) * weights
             for rows in _blocks(len(self.residual), layer.size):
                 out[:, rows] += moved @ basis.gradients(layer.rows(rows)).T
         return np.asarray(out * -(self.residual * self.curvature))
@@ -104,6 +155,10 @@ def _basis(layer: LayerFactors, curvature: Single) -> _Basis:
     if isinstance(layer, EmbeddingFactors):
         return _Basis(None, _eigenvectors(_scaled(layer.outputs, curvature)))
     return _Basis(None, None)
+
+
+def _squared(gradients: Any) -> Any:
+    return np.square(gradients) if isinstance(gradients, np.ndarray) else gradients.power(2)
 
 
 def _scaled(outputs: Single, curvature: Single) -> Single:

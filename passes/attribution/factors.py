@@ -51,7 +51,7 @@ class DenseFactors:
                 inputs += 1
             inputs *= self.outputs[:, 0] @ other.outputs[:, 0].T
             return inputs
-        if here * there * (d + o) >= d * o:
+        if self.is_shorter_written_out(other):
             return self.flat() @ other.flat().T
         inputs = self.inputs.reshape(n * here, d) @ other.inputs.reshape(m * there, d).T
         if self.bias:
@@ -60,9 +60,18 @@ class DenseFactors:
         summed: Single = inputs.reshape(n, here, m, there).sum(axis=(1, 3))
         return summed
 
+    def is_shorter_written_out(self, other: DenseFactors) -> bool:
+        """Whether products of the gradients themselves take less than those of all pairs of positions."""
+        (_, here, d), (_, there, o) = self.inputs.shape, other.outputs.shape
+        return bool(here * there > 1 and here * there * (d + o) >= d * o)
+
+    def columns(self, chosen: slice) -> DenseFactors:
+        """The part of the layer that makes some of its outputs."""
+        return DenseFactors(self.inputs, np.ascontiguousarray(self.outputs[:, :, chosen]), self.bias)
+
     def flat(self) -> Single:
         """The gradients themselves, float32 (n, size): weight in row-major order, then bias."""
-        weight = np.einsum("nto,ntd->nod", self.outputs, self.inputs, optimize=True).reshape(len(self.inputs), -1)
+        weight = np.matmul(self.outputs.transpose(0, 2, 1), self.inputs).reshape(len(self.inputs), -1)
         return np.concatenate([weight, self.outputs.sum(axis=1)], axis=1) if self.bias else weight
 
 
@@ -86,10 +95,32 @@ class EmbeddingFactors:
         return EmbeddingFactors(self.ids[chosen], self.outputs[chosen], self.vocabulary)
 
     def gram(self, other: EmbeddingFactors) -> Single:
-        """Dot products of the gradients of two sets of samples: float32 (n, m), by the ids that they share."""
-        return np.asarray((self._sparse() @ other._sparse().T).toarray(), dtype=np.float32)
+        """Dot products of the gradients of two sets of samples: float32 (n, m), by the ids that they share.
 
-    def _sparse(self) -> Any:
+        Where what follows adds up embeddings (a mean over words), the gradient is one at all of a sample's ids, and the
+        product is that of two gradients, times how often ids meet.
+        """
+        mine = self._summed()
+        theirs = mine if other is self else other._summed()
+        if mine is None or theirs is None:
+            return np.asarray((self.sparse() @ other.sparse().T).toarray(), dtype=np.float32)
+        found = np.asarray((mine[0] @ theirs[0].T).toarray(), dtype=np.float32)
+        found *= mine[1] @ theirs[1].T
+        return found
+
+    def _summed(self) -> tuple[Any, Single] | None:
+        """How often each id is read, sparse (n, vocabulary), and the one gradient at all of them (n, o); else None."""
+        from scipy.sparse import csr_array
+
+        at = np.abs(self.outputs).max(axis=2, initial=0.0) > 0
+        alike = self.outputs[np.arange(len(at)), at.argmax(axis=1)]
+        if not (self.outputs == np.where(at[:, :, None], alike[:, None], 0.0)).all():
+            return None
+        ends = np.concatenate([[0], at.sum(axis=1).cumsum()])
+        ones = np.ones(ends[-1], dtype=np.float32)
+        return csr_array((ones, self.ids[at], ends), shape=(len(at), self.vocabulary)), alike
+
+    def sparse(self) -> Any:
         """The gradients as a sparse (n, size) matrix; repeats of an id add up."""
         from scipy.sparse import csr_array
 
@@ -100,7 +131,7 @@ class EmbeddingFactors:
         return found
 
     def flat(self) -> Single:
-        return np.asarray(self._sparse().toarray(), dtype=np.float32)
+        return np.asarray(self.sparse().toarray(), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,19 +165,36 @@ def kernel(left: Sequence[LayerFactors], right: Sequence[LayerFactors], count: i
     """Dot products of whole gradients, all layers together, of `count` and `others` samples: float32 (count, others).
 
     Formed in blocks, so that nothing larger than the result and a block is in memory; of samples with themselves, half.
+    Where the gradients themselves are shorter than their factors (of a convolution's many positions), some at a time are formed.
     """
     out = np.zeros((count, others), dtype=np.float32)
     symmetric = left is right
-    widest = max((_wide(*pair, others) for pair in zip(left, right, strict=True)), default=1)
+    pairs: list[tuple[LayerFactors, LayerFactors]] = []
+    for mine, theirs in zip(left, right, strict=True):
+        if isinstance(mine, DenseFactors) and isinstance(theirs, DenseFactors) and mine.is_shorter_written_out(theirs):
+            _add_written_out(out, mine, theirs)
+        else:
+            pairs.append((mine, theirs))
+    widest = max((_wide(*pair, others) for pair in pairs), default=1)
     step = max(1, min(_CELLS // max(widest, 1), -(-count // 8) if symmetric else count))
     for start in range(0, count, step):
         chosen = slice(start, min(start + step, count))
         across = slice(start, others) if symmetric else slice(0, others)
-        for mine, theirs in zip(left, right, strict=True):
+        for mine, theirs in pairs:
             out[chosen, across] += mine.rows(chosen).gram(theirs.rows(across))  # type: ignore[arg-type]
         if symmetric:
             out[chosen.stop :, chosen] = out[chosen, chosen.stop :].T
     return out
+
+
+def _add_written_out(out: Single, mine: DenseFactors, theirs: DenseFactors) -> None:
+    """Add products of one layer's gradients, formed for as many of its outputs at a time as a block holds."""
+    width = mine.size // mine.outputs.shape[2]
+    step = max(1, _CELLS // (width * max(out.shape)))
+    for start in range(0, mine.outputs.shape[2], step):
+        chosen = slice(start, start + step)
+        here = mine.columns(chosen).flat()
+        out += here @ (here if mine is theirs else theirs.columns(chosen).flat()).T
 
 
 def _wide(mine: LayerFactors, theirs: LayerFactors, others: int) -> int:

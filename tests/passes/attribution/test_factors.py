@@ -74,3 +74,28 @@ def test_of_samples_with_themselves_half_is_computed(n):
     whole = kernel(parts, parts, n, n)
     np.testing.assert_array_equal(whole, whole.T)
     np.testing.assert_allclose(whole, flat(parts) @ flat(parts).T, rtol=1e-3, atol=1e-3)
+
+
+def test_embeddings_that_are_added_up_meet_by_counts():
+    """A mean over the words of a text: one gradient at all of its ids, none behind its end."""
+    rng = np.random.default_rng(5)
+    ids = rng.integers(0, 6, (9, 7))
+    there = np.arange(7) < rng.integers(0, 8, 9)[:, None]
+    outputs = np.where(there[:, :, None], rng.normal(size=(9, 1, 3)), 0.0).astype(np.float32)
+    summed, others = EmbeddingFactors(ids, outputs, 6), layers(4, 7, 6)[2]
+    others = EmbeddingFactors(others.ids, others.outputs, 6)
+    assert summed._summed() is not None
+    assert others._summed() is None
+    for left, right in ((summed, summed), (summed, summed.rows(slice(2, 5))), (summed, others), (others, summed)):
+        np.testing.assert_allclose(left.gram(right), left.flat() @ right.flat().T, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_shorter_than_their_factors_are_formed_some_outputs_at_a_time(monkeypatch):
+    from traceprop.passes.attribution import factors
+
+    parts = layers(8, 50, 7)[:1]
+    assert parts[0].is_shorter_written_out(parts[0])
+    whole = kernel(parts, parts, 8, 8)
+    monkeypatch.setattr(factors, "_CELLS", 8)
+    np.testing.assert_allclose(kernel(parts, parts, 8, 8), whole, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(whole, flat(parts) @ flat(parts).T, rtol=1e-5, atol=1e-4)
