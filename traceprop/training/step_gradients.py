@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class AbstractStepGradients(ABC):
 
     def _columns(self, steps: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
         """Epoch, step and loss of steps, given as (index, epoch)."""
-        places = np.array(steps, dtype=np.int64).reshape(-1, 2)
+        places = np.fromiter(chain.from_iterable(steps), np.int64, 2 * len(steps)).reshape(-1, 2)
         first, last = int(places[0, 0]), int(places[-1, 0])
         losses = np.array([loss for loss, _ in self._schedule[first : last + 1]])
         return {"epoch": places[:, 1], "step": places[:, 0], "loss": losses[places[:, 0] - first]}

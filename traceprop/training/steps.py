@@ -58,12 +58,18 @@ class Steps:
 
     def told(self, loss: Any, rows: Any) -> None:
         """The loop tells of a step on those rows."""
-        value = math.nan if loss is None else float(loss.item() if hasattr(loss, "item") else loss)
         batch = self.current
+        if self.own and batch is not self.counted and batch is not None and rows is batch[2] and not self._before:
+            # As most steps are: the first on the batch at hand, which the context cut.
+            self.counted, self._seen, self._told = batch, 0, 1
+            schedule = self.schedule
+            schedule.append((math.nan if loss is None else _number(loss), rows))
+            if self.recorded is not None:
+                self.recorded(len(schedule) - 1)
+            return
+        value = math.nan if loss is None else _number(loss)
         if batch is None or rows is not batch[2]:
             samples = self._samples(rows)
-        elif self.counted is not batch and not self._before and self.own:
-            samples = rows
         else:
             samples = None
         if self.counted is not batch:
@@ -142,3 +148,7 @@ class Steps:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
+
+
+def _number(loss: Any) -> float:
+    return float(loss.item() if hasattr(loss, "item") else loss)

@@ -29,8 +29,7 @@ class ToldBatchGradients(AbstractStepGradients):
         self._rows: np.ndarray | None = None
 
     def step(self, index: int) -> None:
-        gradient = None if self.offered is None else self.offered[0]
-        if gradient is None:
+        if self.offered is None or (gradient := self.offered[0]) is None:
             return
         waiting = self._waiting
         if len(waiting) == WAITING_STEPS:
@@ -56,7 +55,8 @@ class ToldBatchGradients(AbstractStepGradients):
         if shorter:
             assert self._projection is not None
             rows = self._projection(rows)
-        self.blocks.append(rows, np.array(waiting)[:, 0], **self._columns(waiting))
+        columns = self._columns(waiting)
+        self.blocks.append(rows, columns["step"], **columns)
 
 
 class ToldSampleGradients(AbstractStepGradients):
