@@ -143,6 +143,18 @@ def fingerprint(array: ArrayLike) -> int:
     return _finish(state ^ header)
 
 
+def quick_hash(array: NDArray[Any]) -> int:
+    """Hash an array's cells into 64 bits, several times as fast as `fingerprint`: for a while, and not to be kept in files."""
+    module = _compiled(_fingerprint)
+    if module is not None:
+        try:
+            return module.quick(array)  # type: ignore[no-any-return]
+        except (BufferError, ValueError):  # not in C order, or dates, of which buffers know nothing
+            pass
+    raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.size else np.empty(0, dtype=np.uint8)
+    return reference.quick_hash(raw) if module is None else int(module.quick(raw))
+
+
 def holds_same(shelves: list[tuple[dict[Any, Any] | list[Any], tuple[Any, ...]]]) -> bool:
     """Whether every list holds the objects beside it, and every dict keys and values in turn, in their order."""
     module = _compiled(_identity)

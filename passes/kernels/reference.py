@@ -143,6 +143,26 @@ def hash_words(words: NDArray[np.uint8]) -> int:
     return (total + _hash_block(tail.view("<u8"), whole)) % (1 << 64)
 
 
+def quick_hash(words: NDArray[np.uint8]) -> int:
+    """A hash that takes several words at once: of every eighth word, their sum, and the sum of products of the halves of each.
+
+    A word is first crossed with a number of its place, so that where it stands counts. What is left behind the last 64 bytes
+    goes by `hash_words`. Changing one word always changes a sum.
+    """
+    whole = len(words) // 64
+    body = words[: 64 * whole].view("<u8").reshape(-1, 8)
+    total = hash_words(words[64 * whole :])
+    products, sums = np.zeros(8, np.uint64), np.zeros(8, np.uint64)
+    for start in range(0, whole, _CHUNK // 8):
+        part = body[start : start + _CHUNK // 8]
+        places = np.arange(8 * start + 1, 8 * (start + len(part)) + 1, dtype=np.uint64).reshape(-1, 8)
+        crossed = part ^ (places * np.uint64(STEP))
+        products += ((crossed & np.uint64(0xFFFFFFFF)) * (crossed >> np.uint64(32))).sum(axis=0, dtype=np.uint64)
+        sums += part.sum(axis=0, dtype=np.uint64)
+    numbers = np.stack([products, sums], axis=1).reshape(-1)
+    return (total + _mixed(numbers, np.arange(16, 32, dtype=np.uint64))) % (1 << 64)
+
+
 def sample_words(words: NDArray[np.uint8], count: int) -> int:
     """`hash_words` with `count` of the words alone, the first, the last and what is evenly spread between, and the tail."""
     whole = len(words) // 8

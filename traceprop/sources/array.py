@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from traceprop.errors import ChangedSourceError, LineageError, SourceError
 from traceprop.ir import ArrayType, Dim, symbol
 from traceprop.ir.types import dtype_name
-from traceprop.passes.kernels.dispatch import fingerprint
+from traceprop.passes.kernels.dispatch import fingerprint, quick_hash
 from traceprop.sources.source import Source, check_id, next_array_id
 
 if TYPE_CHECKING:
@@ -30,17 +31,30 @@ def content_fingerprint(array: np.ndarray) -> int:
 _SMALL = 4096
 
 
+_unlike = itertools.count()
+
+
 def _content(array: np.ndarray) -> int | tuple[bytes, np.dtype, tuple[int, ...]]:
-    """What tells whether an array has changed: a few cells as they are, which is sooner done than a fingerprint, or that."""
-    if array.nbytes > _SMALL or array.dtype.kind == "O":
+    """What tells whether an array has changed: a few cells as they are, or a hash that is sooner taken than a fingerprint."""
+    if array.dtype.kind == "O":
         return content_fingerprint(array)
-    return array.tobytes(), array.dtype, array.shape
+    return quick_hash(array) if array.nbytes > _SMALL else (array.tobytes(), array.dtype, array.shape)
+
+
+def unlike_any() -> str:
+    """The hash of what was written to before it was asked for."""
+    return f"written-to-{next(_unlike)}"
 
 
 @functools.lru_cache(maxsize=4096)
 def array_kind(dtype: str, row: tuple[int, ...] | None) -> ArrayType:
     """The type of arrays with rows of one shape, any number of them; `None`: of a single number."""
     return ArrayType(dtype, () if row is None else (symbol("N"), *row))
+
+
+def hashed(kind: str, array: np.ndarray) -> str:
+    """The hash of an array's cells, behind what kind of array it is."""
+    return f"{kind}:{content_fingerprint(array) & (2**64 - 1):016x}"
 
 
 def changed(source_id: str) -> ChangedSourceError:
@@ -66,17 +80,14 @@ class ArraySource(Source):
         self.dtype = dtype_name(array.dtype)
         self._seen = _content(array)
 
-    @property
-    def _fingerprint(self) -> int:
-        """Of the cells as they were when the source was made."""
-        if isinstance(self._seen, int):
-            return self._seen
-        cells, dtype, shape = self._seen
-        return content_fingerprint(np.frombuffer(cells, dtype).reshape(shape))
-
-    @property
-    def content_hash(self) -> str:
-        return f"{self.dtype}{self._array.shape}:{self._fingerprint & (2**64 - 1):016x}"
+    @functools.cached_property
+    def content_hash(self) -> str:  # type: ignore[override]
+        """Of the cells as they were, read when this is first asked for; one like no other where they were written to before."""
+        kind = f"{self.dtype}{self._array.shape}"
+        if isinstance(self._seen, tuple):
+            cells, dtype, shape = self._seen
+            return hashed(kind, np.frombuffer(cells, dtype).reshape(shape))
+        return hashed(kind, self._array) if _content(self._array) == self._seen else f"{kind}:{unlike_any()}"
 
     def stands_for(self, original: Any, world: str) -> None:
         """The library that the cells are of, and its array, which its programs are given; `None`: this one does for them, too."""
@@ -127,8 +138,8 @@ class FixedArraySource(ArraySource):
         return self._read(self._original)
 
     @functools.cached_property
-    def _fingerprint(self) -> int:  # type: ignore[override]
-        return content_fingerprint(self._array)
+    def content_hash(self) -> str:  # type: ignore[override]
+        return hashed(f"{self.dtype}{self._shape}", self._array)
 
     def _kind(self) -> ArrayType:
         return array_kind(self.dtype, self._shape[1:] if self._shape else None)

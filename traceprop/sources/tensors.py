@@ -6,7 +6,6 @@ What can be written to past that count is read: tensors whose memory NumPy, or a
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Hashable
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from traceprop.ir import ArrayType, Dim
 from traceprop.ir.types import dtype_name
 from traceprop.passes.kernels.dispatch import sample
-from traceprop.sources.array import ArraySource, array_kind, changed, content_fingerprint
+from traceprop.sources.array import ArraySource, array_kind, changed, content_fingerprint, hashed, unlike_any
 from traceprop.sources.source import check_id, next_array_id
 
 SMALL = 1 << 12
@@ -26,7 +25,6 @@ _TYPES = {
     "complex128": "<c16",
 }  # fmt: skip
 _NAMES: dict[Any, str] = {}
-_unlike = itertools.count()
 
 
 def seen_as_numpy(tensor: Any) -> np.ndarray:
@@ -126,8 +124,8 @@ class TensorSource(ArraySource):
         """Of the cells, which are read when this is first asked for; one like no other where they were written to before."""
         kind = f"{self.dtype}{tuple(self._shape)}"
         if not self._watched.same():
-            return f"{kind}:written-to-{next(_unlike)}"
-        return f"{kind}:{content_fingerprint(self._array) & (2**64 - 1):016x}"
+            return f"{kind}:{unlike_any()}"
+        return hashed(kind, self._array)
 
     def _kind(self) -> ArrayType:
         return array_kind(self.dtype, tuple(self._shape[1:]) if self._shape else None)

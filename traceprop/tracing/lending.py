@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from traceprop.sources.array import content_fingerprint
+from traceprop.passes.kernels.dispatch import quick_hash
 from traceprop.sources.tensors import Watched
 
 WORTH = 1 << 18
@@ -38,13 +38,13 @@ class Loan:
 
     def __init__(self, array: Any) -> None:
         self.array = array
-        self._fingerprint = content_fingerprint(array) if type(array) is np.ndarray else None
+        self._fingerprint = quick_hash(array) if type(array) is np.ndarray else None
         self._watched = Watched(array) if self._fingerprint is None else None
 
     def same(self) -> bool:
         """Whether nobody has written to it, as far as can be told."""
         if self._watched is None:
-            return content_fingerprint(self.array) == self._fingerprint
+            return quick_hash(self.array) == self._fingerprint
         return self.array.untyped_storage().resizable() and self._watched.same()
 
 

@@ -118,6 +118,34 @@ def test_a_sample_is_the_same_for_both_twins_and_all_of_what_is_small(text, word
         assert dispatch.sample(seen.ctypes.data, len(text), words) == expected
 
 
+@given(st.binary(max_size=900), st.integers(0, 3), st.integers(0, 900))
+def test_a_quick_hash_is_the_same_for_both_twins_and_any_cell_changes_it(text, shift, at):
+    moved = np.frombuffer(b"x" * shift + text, dtype=np.uint8)[shift:].copy()
+    before = reference.quick_hash(moved)
+    assert dispatch.quick_hash(moved) == before
+    if at < len(moved):
+        moved[at] ^= 1
+        assert dispatch.quick_hash(moved) != before
+        assert dispatch.quick_hash(moved) == reference.quick_hash(moved)
+
+
+def test_a_quick_hash_knows_places_and_takes_any_layout():
+    values = np.arange(600.0).reshape(30, 20)
+    seen = dispatch.quick_hash(values)
+    assert dispatch.quick_hash(np.asfortranarray(values)) == seen
+    for one, other in ((0, 8), (0, 1), (3, 599)):
+        swapped = values.copy()
+        swapped.reshape(-1)[[one, other]] = swapped.reshape(-1)[[other, one]]
+        assert dispatch.quick_hash(swapped) != seen
+    days = values.astype("M8[s]")
+    with pytest.MonkeyPatch.context() as patch:
+        expected = dispatch.quick_hash(days)
+        patch.setattr(dispatch, "_fingerprint", None)
+        patch.setattr(dispatch, "_warned", True)
+        assert dispatch.quick_hash(days) == expected
+        assert dispatch.quick_hash(values[:0]) == reference.quick_hash(np.empty(0, np.uint8))
+
+
 def test_dicts_and_lists_hold_what_they_held():
     one, other, listed = object(), object(), [1, "a"]
     shelf = {"one": one, "other": other}
