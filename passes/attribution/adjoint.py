@@ -65,17 +65,22 @@ class Cotangents:
     def __init__(self, given: Mapping[Value, Array]) -> None:
         self._found = dict(given)
         self._own: set[Value] = set()
+        self._products: dict[Value, list[tuple[Array, Array]]] = {}
 
     def __contains__(self, value: Value) -> bool:
-        return value in self._found
+        return value in self._found or value in self._products
 
     def __getitem__(self, value: Value) -> Array:
+        self._multiply(value)
         return self._found[value]
 
     def items(self) -> Iterable[tuple[Value, Array]]:
+        for value in list(self._products):
+            self._multiply(value)
         return self._found.items()
 
     def pop(self, value: Value) -> Array | None:
+        self._multiply(value)
         self._own.discard(value)
         return self._found.pop(value, None)
 
@@ -87,6 +92,20 @@ class Cotangents:
         else:
             self._found[value] = self._found[value] + part
             self._own.add(value)
+
+    def add_product(self, value: Value, left: Array, right: Array) -> None:
+        """Add left (k, w) times right (w, *shape): several of one value are one product once it is wanted."""
+        waiting = self._products.setdefault(value, [])
+        waiting.append((left, right))
+        if sum(part.size for _, part in waiting) > BLOCK_CELLS:
+            self._multiply(value)
+
+    def _multiply(self, value: Value) -> None:
+        waiting = self._products.pop(value, None)
+        if waiting is not None:
+            left = np.concatenate([part for part, _ in waiting], axis=1)
+            right = np.concatenate([part for _, part in waiting])
+            self.add(value, (left @ right.reshape(len(right), -1)).reshape(len(left), *right.shape[1:]))
 
     def add_at(self, value: Value, shape: tuple[int, ...], place: Any, part: Array) -> None:
         """Add to some cells; `shape` is that of the whole cotangent."""
@@ -147,8 +166,7 @@ class Adjoint:
             for part in blocks(width, widest):
                 unit = np.eye(width)[part].reshape(-1, *cotangent.shape[1:])
                 for value, slopes in self._behind(at, values, sizes, unit, cells, k).items():
-                    flat = mixed[:, part] @ slopes.reshape(len(unit), -1)
-                    found.add(value, flat.reshape(k, *slopes.shape[1:]))
+                    found.add_product(value, mixed[:, part], slopes)
         return {param: found[param] for param in self.program.params if param in found}
 
     def _behind(
@@ -167,7 +185,7 @@ class Adjoint:
         step = Step(op, values, sizes)
         if op.definition is slice:  # of a table of many columns, one after another: never a whole one for each
             shape = (len(cotangent), *step.shape(0))
-            for place, cells in _sliced(step, cotangent):
+            for place, cells in sliced(step, cotangent):
                 found.add_at(op.operands[0], shape, place, cells)
             return
         for value, part in zip(op.operands, _PULLS[op.definition](step, cotangent), strict=False):
@@ -277,7 +295,7 @@ _TABLE_CELLS: dict[str, Pull] = {
 _CELLS = PARTIALS.keys() | FLAT | _TABLE_CELLS.keys()
 
 
-def _sliced(step: Step, cotangent: Array) -> Iterator[tuple[Any, Array]]:
+def sliced(step: Step, cotangent: Array) -> Iterator[tuple[Any, Array]]:
     """Where in the operand's cotangent parts of a slice's go."""
     op = step.op
     table = op.operands[0].type

@@ -188,21 +188,22 @@ class TestInfluence:
 
     def test_it_ranks_retrained_pipelines_where_frozen_features_do_not(self, fitted):
         rng = np.random.default_rng(0)
-        kept = np.zeros((40, 2000), dtype=bool)
+        kept = np.zeros((30, 2000), dtype=bool)
         for mask in kept:
             mask[rng.permutation(2000)[:1000]] = True
-        truth = np.array([fitted.margins_without(mask) for mask in kept])
+        truth = np.array([fitted.margins_without(mask)[:120] for mask in kept])
+        asked = fitted.X_new[:120], fitted.y_new[:120]
 
         def lds(predicted):
             return np.mean([spearmanr(predicted[:, t], truth[:, t]).statistic for t in range(truth.shape[1])])
 
         engine = tp.attribution_engine(fitted.store, through="pipeline")
-        scores = engine.scores(fitted.X_new, fitted.y_new)
-        frozen = tp.attribution_engine(fitted.store, through="features").scores(fitted.X_new, fitted.y_new)
-        effects = engine.effect(~kept, fitted.X_new, fitted.y_new)
+        scores = engine.scores(*asked)
+        frozen = tp.attribution_engine(fitted.store, through="features").scores(*asked)
+        effects = engine.effect(~kept, *asked)
         assert lds(kept @ np.asarray(frozen).T) < 0.85
         assert lds(kept @ np.asarray(scores).T) > 0.90
-        halves = tp.attribution_engine(fitted.store, "banzhaf").scores(fitted.X_new, fitted.y_new)
+        halves = tp.attribution_engine(fitted.store, "banzhaf").scores(*asked)
         assert lds(kept @ np.asarray(halves).T) > lds(kept @ np.asarray(scores).T)
         assert lds(np.asarray(effects)) > 0.98
 

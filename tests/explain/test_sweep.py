@@ -54,6 +54,23 @@ def test_slopes_are_those_of_central_differences(steps, chosen, seed):
         np.testing.assert_allclose(ours[:, row], want, rtol=1e-4, atol=unsure * np.abs(pushes).sum(axis=(1, 2)).max())
 
 
+@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@given(STEPS, st.booleans(), st.integers(0, 2**32 - 1))
+def test_functions_of_one_row_each_have_the_slopes_of_any(steps, chosen, seed):
+    rng, x, y = given_values(seed)
+    value = tp.trace(build(steps, chosen))(tp.from_numpy(x, source_id="x"), tp.from_numpy(y, source_id="y"))
+    work = Reweighting({"x": np.ones(9)})
+    again = work.value(value)
+    rows = np.arange(len(value))[1:]
+    cotangent = rng.normal(size=value.shape)
+    apart = np.zeros((len(rows), *value.shape))
+    apart[np.arange(len(rows)), rows] = cotangent[rows]
+    sweep, none = Sweep(work), np.zeros((len(rows), 9))
+    want = sweep.pull([(again, apart)]).get("x", none)
+    ours = sweep.pull_rows(again, cotangent, rows).get("x", none)
+    np.testing.assert_allclose(ours, want, rtol=1e-9, atol=1e-9 * max(np.abs(want).max(initial=0.0), 1.0))
+
+
 @pytest.mark.parametrize("step", sorted(NO_RULE))
 def test_what_passes_no_slope_on_is_named(step):
     _, x, y = given_values(0)

@@ -61,12 +61,11 @@ class PipelineInfluence:
             self.store.owners.check_source(source)
         X, y = test_data(X_test, y_test)
         features, _, slopes = self._frozen._test_rows(X, y)
-        found, verdict, why = self._frozen._of_gradients(parameter_gradients(features, slopes))
-        if source is not None:
-            found = np.empty((len(X), int(self.store.owners.source(source).n_rows)), dtype=np.float32)
+        verdict, why = self._frozen.judged(parameter_gradients(features, slopes))
+        columns = len(self.store) if source is None else self.store.owners.rows_in(source)
+        found = np.zeros((len(X), columns), dtype=np.float32)
         if verdict == "refused":
             return found, verdict, why
-        found[:] = 0
         held: dict[str, None] = {}
         forms = 0
         for share, place in self._places():
@@ -125,10 +124,8 @@ class PipelineInfluence:
         shape = (len(scores), place.width)
         pushed = slopes @ place.theta[: place.width].T
         for part in blocks(len(scores), max(math.prod(shape), place.sweep.widest)):
-            size = part.stop - part.start
-            push = np.zeros((size, *shape))
-            push[np.arange(size), np.arange(part.start, part.stop)] = pushed[part]
-            scores[part] += self._told(place.sweep.pull([(test, push)]), size, source)
+            rows = np.arange(part.start, part.stop)
+            scores[part] += self._told(place.sweep.pull_rows(test, pushed, rows), len(rows), source)
 
     def effect(self, subsets: Sequence[np.ndarray], X_test: Any, y_test: Any, source: str | None = None) -> Found:
         """Give float32 (s, t): the pipeline run with weight 0 for each set, and one Newton step on the rows that stay.
@@ -180,8 +177,7 @@ class PipelineInfluence:
         """Slopes of source rows (k, rows) as they were asked for: by sample, (k, n), or of one source."""
         if source is None:
             return self._of_samples(slopes, functions)
-        rows = int(self.store.owners.source(source).n_rows)
-        return slopes.get(source, np.zeros((functions, rows)))
+        return slopes.get(source, np.zeros((functions, self.store.owners.rows_in(source))))
 
     def _of_samples(self, slopes: dict[str, np.ndarray], functions: int) -> np.ndarray:
         """From source rows (k, rows) to samples (k, n); a row that several samples share is not any one's own."""

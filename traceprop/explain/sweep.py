@@ -9,6 +9,7 @@ import numpy as np
 
 from traceprop.ir import Value
 from traceprop.passes.attribution.adjoint import Adjoint, size
+from traceprop.passes.attribution.rowwise import parted
 from traceprop.passes.optimize.reweight import AGAIN, PREFIX
 from traceprop.sources import Source
 from traceprop.tracing.call import Call
@@ -63,24 +64,38 @@ class Sweep:
 
     def pull(self, cotangents: Sequence[tuple[Any, np.ndarray]]) -> dict[str, np.ndarray]:
         """Slopes per source row, float64 (k, rows) by source id, of k sums of cotangents (k, *shape) times lazy values."""
+        return self._pull([(lazy.call(), {lazy.value: cotangent}) for lazy, cotangent in cotangents])
+
+    def pull_rows(self, lazy: Any, cotangent: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The same of k functions, each of one row of a lazy value: row rows[f] of the cotangent is function f's."""
+        call = lazy.call()
+        leg = self._legs().get(call)
+        if leg is None:
+            return {}
+        return self._pull([(call, parted(leg.adjoint, leg.values, leg.sizes, lazy.value, cotangent, rows))])
+
+    def _pull(self, given: Sequence[tuple[Call, dict[Value, np.ndarray]]]) -> dict[str, np.ndarray]:
         legs = self._legs()
         names = {source: name for name, source in self._work.vectors().items()}
         waiting: dict[Call, dict[Value, np.ndarray]] = {}
         slopes: dict[str, np.ndarray] = {}
 
-        def push(given: Any, cotangent: np.ndarray) -> None:
-            if isinstance(given, Source):
-                name = names.get(given)  # type: ignore[call-overload]
-                if name is not None:
-                    slopes[name] = slopes[name] + cotangent if name in slopes else cotangent
-                return
-            call = given.call()
+        def add(call: Call, value: Value, cotangent: np.ndarray) -> None:
             if call in legs:
                 into = waiting.setdefault(call, {})
-                into[given.value] = into[given.value] + cotangent if given.value in into else cotangent
+                into[value] = into[value] + cotangent if value in into else cotangent
 
-        for lazy, cotangent in cotangents:
-            push(lazy, cotangent)
+        def push(given: Any, cotangent: np.ndarray) -> None:
+            if not isinstance(given, Source):
+                add(given.call(), given.value, cotangent)
+                return
+            name = names.get(given)  # type: ignore[call-overload]
+            if name is not None:
+                slopes[name] = slopes[name] + cotangent if name in slopes else cotangent
+
+        for call, cotangents in given:
+            for value, cotangent in cotangents.items():
+                add(call, value, cotangent)
         for call, leg in reversed(legs.items()):
             here = waiting.pop(call, None)
             if here is None:

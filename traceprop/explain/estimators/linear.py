@@ -85,10 +85,18 @@ class Influence(AbstractLinearEstimator):
         return self._of_gradients(parameter_gradients(features, slopes))
 
     def _of_gradients(self, gradients: Floats) -> Found:
+        verdict, why = self.judged(gradients)
+        if verdict == "refused":
+            return self.refused(why, len(gradients))
+        fit = self.store.fit
+        scores = influence_scores(self.objective, self.theta, fit.curvature, gradients, self.leave_out, fit.terms)
+        return scores, verdict, why
+
+    def judged(self, gradients: Floats) -> tuple[str, str]:
+        """How far scores by those gradients of outcomes (t, k * d) are to be trusted, and why."""
         fit, why_not = self.store.fit, self.refusal()
         if why_not is not None:
-            return self.refused(why_not, len(gradients))
-        scores = influence_scores(self.objective, self.theta, fit.curvature, gradients, self.leave_out, fit.terms)
+            return "refused", why_not
         verdict, why = self._with_leverages(fit.verdict, fit.why)
         undetermined = int((fit.curvature.flatness(gradients) > 1e-6).sum())
         if undetermined:
@@ -99,7 +107,7 @@ class Influence(AbstractLinearEstimator):
                     f"{undetermined} test rows depend on them; scores take the fit to stay where it is there. {why}"
                 ),
             )
-        return scores, verdict, why
+        return verdict, why
 
     def _with_leverages(self, verdict: str, why: str) -> tuple[str, str]:
         """Name rows that hold so much of their own fit that removing them is no small change."""
@@ -153,10 +161,10 @@ class Banzhaf(Influence):
 
     def scores(self, X: np.ndarray, y: np.ndarray) -> Found:
         features, _, slopes = self._test_rows(X, y)
-        found, verdict, why = self._of_gradients(parameter_gradients(features, slopes))
+        verdict, why = self.judged(parameter_gradients(features, slopes))
         if verdict == "refused":
-            return found, verdict, why
-        found[:] = 0
+            return self.refused(why, len(X))
+        found = np.zeros((len(X), len(self.store)), dtype=np.float32)
         for share, kept, weight in places(self.objective.kept):
             _, theta, fit = settled(self.objective, kept, weight, self.theta)
             if fit.verdict == "refused":
