@@ -11,6 +11,7 @@ from traceprop.errors import ModelError
 from traceprop.explain.network_predictions import Forgetting
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.unlearning.gap import gap_closed, logit_distance
+from traceprop.training.network_steps import losses, outputs
 
 HALF_WAY = 0.5
 FLOORS = 1.25
@@ -29,13 +30,11 @@ def against_retrained(
     within 1.25 floors, or half of the original's distance, on the forgotten rows, and no further than the original, or
     1.25 floors, on the test rows.
     """
-    from traceprop.training.torch_steps import losses
-
     start = time.perf_counter()
     twice = [_module(retrain(task.stay.copy()), task) for _ in range(2)]
     each = (time.perf_counter() - start) / 2
     forgotten = task.data[task.gone]
-    there = task.data[task.sample] if test is None else _inputs(task, test[0])
+    there = task.data[task.sample] if test is None else task.data.unlabelled(task.module, test[0])
     found: dict[str, Any] = {
         "retraining": "retrain=, twice",
         "test_rows": "training rows that stay" if test is None else "X_test",
@@ -62,9 +61,7 @@ def against_retrained(
 
 def centred(module: Any, data: Any) -> Floats:
     """Outputs (n, k), of several less their mean: softmax sees them up to a constant."""
-    from traceprop.training.torch_steps import outputs
-
-    found = np.asarray(outputs(module, data).double().numpy()).reshape(len(data), -1)
+    found = outputs(module, data)
     return found - found.mean(axis=1, keepdims=True) if found.shape[1] > 1 else found
 
 
@@ -72,10 +69,3 @@ def _module(found: Any, task: Forgetting) -> Any:
     if type(found) is not type(task.module):
         raise ModelError(f"retrain= gave {type(found).__name__}, not a trained {type(task.module).__name__}")
     return found
-
-
-def _inputs(task: Forgetting, X: np.ndarray) -> Any:
-    from traceprop.training.torch import Deciding, inputs_of
-
-    inputs = inputs_of(task.module, X)
-    return Deciding(inputs, inputs[:, 0], task.data.number, task.data.loss)

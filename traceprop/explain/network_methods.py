@@ -13,6 +13,16 @@ from traceprop.explain.network_outcome import Outcome
 from traceprop.explain.network_predictions import Forgetting
 from traceprop.passes.unlearning.prediction import Prediction
 from traceprop.passes.unlearning.selective_damping import dampened
+from traceprop.training.network_steps import (
+    along,
+    importances,
+    losses,
+    numbers,
+    scrubbed,
+    towards,
+    trained,
+    with_parameters,
+)
 
 STEPS = 120
 RATE = 1e-3
@@ -48,6 +58,7 @@ def replay(task: Forgetting) -> Attempt:
     """The recorded run again from the last checkpoint that the rows did not touch."""
     from traceprop.training.torch_replay import replayed
 
+    _check_seen(task, "exact replay")
     if task.maker is None:
         raise ModelError(f"exact replay needs {OPTIMIZER}")
     module, start, steps = replayed(task.store, task.data, task.gone, task.maker, seen=task.make is None)
@@ -59,8 +70,9 @@ def replay(task: Forgetting) -> Attempt:
 def compressed_replay(task: Forgetting) -> Attempt:
     """Training again from where it began, without the rows, by the recorded recipe in less than half of the work."""
     from traceprop.training.torch_compressed import MERGED, compressed
-    from traceprop.training.torch_steps import fits_already, losses, numbers
+    from traceprop.training.torch_steps import fits_already
 
+    _check_seen(task, "training again")
     begin, recipe, make = task.store.initial, task.store.recipe, task.maker
     if begin is None:
         raise ModelError(
@@ -95,6 +107,15 @@ def compressed_replay(task: Forgetting) -> Attempt:
     return Attempt(None if why_not else found, how, prediction, why_not, metrics, untouched=not known)
 
 
+def _check_seen(task: Forgetting, what: str) -> None:
+    if not task.data.steps_seen:
+        raise ModelError(
+            f"{what} is for torch networks: a JAX loop steps by a function of its own, which the context does not see; "
+            "method='rewind' trains on from an earlier checkpoint, 'matching' and 'gauss-newton' need none, and "
+            "'finetune' goes on from the end"
+        )
+
+
 def matching(task: Forgetting) -> Attempt:
     """Fine-tuning towards predicted numbers, on the forgotten rows and a sample of those that stay."""
     attribution, rewinding = task.curved, task.earlier is not None
@@ -123,8 +144,6 @@ def rewind(task: Forgetting) -> Attempt:
 
 
 def _matched(task: Forgetting, prediction: Prediction, by: str) -> Attempt:
-    from traceprop.training.torch_steps import numbers, towards
-
     refusal = prediction.refusal()
     if refusal is not None:
         return Attempt(None, by, prediction, refusal)
@@ -150,8 +169,6 @@ def _matched(task: Forgetting, prediction: Prediction, by: str) -> Attempt:
 
 def gauss_newton(task: Forgetting) -> Attempt:
     """One damped Gauss-Newton step in the parameters."""
-    from traceprop.training.torch_steps import along
-
     if not task.curved:
         raise ModelError(
             "method='gauss-newton' needs a loss that is curved in the network's outputs; method='rewind' does not"
@@ -162,21 +179,17 @@ def gauss_newton(task: Forgetting) -> Attempt:
 
 def ssd(task: Forgetting) -> Attempt:
     """Selective synaptic dampening."""
-    from traceprop.training.torch_steps import importances, with_parameters
-
     theta = task.last.adapter.parameters()
     everything = np.sort(np.concatenate([task.gone, task.sample]))
     found = dampened(
         theta, importances(task.module, task.data[task.gone]), importances(task.module, task.data[everything])
     )
     metrics = {"dampened_parameters": int((found != theta).sum())}
-    return Attempt(with_parameters(task.module, found), "selective synaptic dampening", metrics=metrics)
+    return Attempt(with_parameters(task.module, found, task.data), "selective synaptic dampening", metrics=metrics)
 
 
 def scrub(task: Forgetting) -> Attempt:
     """Away from the trained network on the forgotten rows, near to it on the others."""
-    from traceprop.training.torch_steps import scrubbed
-
     rounds = max(round(SHORT * task.passes), 1)
     module = scrubbed(
         task.module, task.data[task.gone], task.data[task.stay], rounds, task.batch, task.seed, TRAINED_RATE
@@ -186,8 +199,6 @@ def scrub(task: Forgetting) -> Attempt:
 
 def finetune(task: Forgetting) -> Attempt:
     """Training goes on, on the rows that stay."""
-    from traceprop.training.torch_steps import trained
-
     passes = max(round(SHORT * task.passes), 1)
     steps = passes * task.steps_of_a_pass
     module = trained(task.module, task.data[task.stay], steps, task.batch, task.seed, TRAINED_RATE, task.make)
@@ -196,8 +207,6 @@ def finetune(task: Forgetting) -> Attempt:
 
 def ascent(task: Forgetting) -> Attempt:
     """Up the forgotten rows' loss: for comparison, as nothing tells it where to stop."""
-    from traceprop.training.torch_steps import trained
-
     steps = max(-(-len(task.gone) // task.batch), 1) * 5
     module = trained(task.module, task.data[task.gone], steps, task.batch, task.seed, TRAINED_RATE / 10, sign=-1.0)
     return Attempt(module, f"{steps} steps up the forgotten rows' loss")
@@ -225,9 +234,11 @@ def auto(task: Forgetting) -> tuple[str, Attempt]:
     from traceprop.training.torch_replay import share_to_replay
 
     tried: list[str] = []
-    cheap = task.maker is not None and share_to_replay(task.store, task.gone) <= BUDGET
-    names = ["replay"] if task.make is not None or cheap else []
-    names += ["compressed-replay", "matching" if task.earlier is None else "rewind"]
+    names = ["matching" if task.earlier is None else "rewind"]
+    if task.data.steps_seen:
+        names = ["compressed-replay", *names]
+        cheap = task.maker is not None and share_to_replay(task.store, task.gone) <= BUDGET
+        names = ["replay", *names] if task.make is not None or cheap else names
     for name in names:
         try:
             found = METHODS[name](task)

@@ -11,6 +11,7 @@ import numpy as np
 from traceprop.explain.network_predictions import Forgetting
 from traceprop.passes.attribution.losses import Floats
 from traceprop.passes.unlearning.outcome import CHANCE, Held, area, shift
+from traceprop.training.network_steps import numbers_and_losses
 
 
 @dataclass(eq=False)
@@ -62,8 +63,6 @@ class Outcome:
     @cached_property
     def _facts(self) -> tuple[Floats, Floats]:
         """Numbers and losses of the watched samples in the changed network."""
-        from traceprop.training.torch_steps import numbers_and_losses
-
         return numbers_and_losses(self.module, self.task.data[self.task.watched])
 
     @property
@@ -84,14 +83,12 @@ class Outcome:
 
     @cached_property
     def _tests(self) -> Held | None:
-        from traceprop.training.torch_steps import numbers_and_losses
-
         tests = self.task.tests
         if tests is None:
             return None
         if self._classes:
-            left = np.unique(self.task.data.targets[self.task.stay].numpy())
-            tests = tests[np.flatnonzero(np.isin(tests.targets.numpy(), left))]
+            left = np.unique(self.task.data.labels[self.task.stay])
+            tests = tests[np.flatnonzero(np.isin(tests.labels, left))]
         both = (numbers_and_losses(one, tests) for one in (self.task.module, self.module))
         return self._held("the test rows", *next(both), *next(both)) if len(tests) else None
 

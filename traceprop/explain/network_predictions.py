@@ -14,6 +14,7 @@ from traceprop.passes.unlearning.group_step import GroupStep
 from traceprop.passes.unlearning.prediction import Prediction, average
 from traceprop.training.checkpoints import Checkpoint
 from traceprop.training.linearised import Linearised
+from traceprop.training.network_steps import numbers, numbers_and_losses, trained
 from traceprop.training.store import GradientStore
 
 SAMPLE = 1_500
@@ -104,8 +105,6 @@ class Forgetting:
     @cached_property
     def facts(self) -> tuple[Floats, Floats]:
         """Numbers and losses of the watched samples, as training left them."""
-        from traceprop.training.torch_steps import numbers_and_losses
-
         return numbers_and_losses(self.module, self.data[self.watched])
 
     @cached_property
@@ -165,8 +164,6 @@ class Forgetting:
         The rate is doubled from Adam's usual one, and fourfold at each try for which the run does not get the rows that
         stay half of the way from where they were to where training left them.
         """
-        from traceprop.training.torch_steps import numbers, trained
-
         assert self.earlier is not None
         begin, data, sample = self.earlier.adapter.model, self.data[self.stay], self.data[self.sample]
         steps = max(round(PASSES * self.passes), 1) * self.steps_of_a_pass
@@ -187,8 +184,6 @@ class Forgetting:
 
     def by_rewinding(self) -> Floats:
         """Numbers of the watched samples in the rewound network; those that stay as training left them."""
-        from traceprop.training.torch_steps import numbers
-
         out = self.numbers.copy()
         k = len(self.gone)
         out[:k] = numbers(self.rewound, self.data[self.gone])

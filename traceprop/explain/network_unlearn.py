@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,8 @@ from traceprop.explain.unlearned import UnlearningResult, record, refused
 from traceprop.passes.unlearning.prediction import root_mean_square
 from traceprop.training.checkpoints import Checkpoint
 from traceprop.training.data import check_lengths, plain_array, plain_features
+from traceprop.training.network_steps import carried_over, numbers
 from traceprop.training.store import GradientStore
-
-if TYPE_CHECKING:
-    from traceprop.training.torch import ModuleAdapter
 
 
 def unlearn_network(
@@ -43,7 +41,7 @@ def unlearn_network(
         names = ", ".join(map(repr, ("auto", *METHODS)))
         raise ModelError(f"method={method!r} is not for a network; there are {names}")
     _check_callables(verify, retrain, optimizer)
-    adapter = _torch_adapter(store)
+    adapter = _network_adapter(store, inplace)
     model = _checked_model(model, store, adapter)
     left = np.setdiff1d(request.samples, store.forgotten)
     if not len(left):
@@ -57,7 +55,7 @@ def unlearn_network(
 
     task = Forgetting(store, left, stay, seed, optimizer, test)
     started = time.perf_counter()
-    refusal = _one_class(store, adapter, stay)
+    refusal = _one_class(task, adapter)
     if refusal is not None:
         return refused(request, method, refusal, {})
     name, attempt = auto(task) if method == "auto" else (method, METHODS[method](task))
@@ -66,8 +64,6 @@ def unlearn_network(
     if attempt.module is None:
         assert attempt.refusal is not None
         return refused(request, name, attempt.refusal, metrics)
-
-    from traceprop.training.torch_steps import carried_over, numbers
 
     moved = numbers(attempt.module, task.data[left])
     if not np.isfinite(moved).all():
@@ -92,7 +88,7 @@ def unlearn_network(
             f"rows' {judged['test_logit_distance']:.2g} and {judged['test_logit_distance_original']:.2g}; the two lie "
             f"{judged['forget_logit_distance_floor']:.2g} and {judged['test_logit_distance_floor']:.2g} apart"
         )
-    corrected = carried_over(attempt.module, model, inplace)
+    corrected = carried_over(attempt.module, model, inplace, task.data)
     after_store = _store_after(store, adapter, corrected, gone)
     if inplace:
         store.become(after_store)
@@ -116,17 +112,19 @@ def _check_callables(verify: str, retrain: Any, optimizer: Any) -> None:
             raise ModelError(f"{name}= is a function, not {type(value).__name__}")
 
 
-def _torch_adapter(store: GradientStore) -> ModuleAdapter:
+def _network_adapter(store: GradientStore, inplace: bool) -> Any:
     adapter: Any = store.checkpoints[-1].adapter
     if not hasattr(adapter, "deciding"):
         raise ModelError(
-            f"unlearning is for linear models and torch networks, and this store holds a {type(store.model).__name__}"
+            "unlearning is for linear models and for networks of torch and JAX, and this store holds a "
+            f"{type(store.model).__name__} whose gradients alone are known"
         )
-    found: ModuleAdapter = adapter
-    return found
+    if inplace and not adapter.in_place:
+        raise ModelError("JAX params cannot be changed in place; take the result's .model, and leave out inplace=")
+    return adapter
 
 
-def _checked_model(model: Any, store: GradientStore, adapter: ModuleAdapter) -> Any:
+def _checked_model(model: Any, store: GradientStore, adapter: Any) -> Any:
     model = store.model if model is None else model
     if type(model) is not type(adapter.model):
         raise ModelError(f"model is {type(model).__name__}, but the store describes a {type(adapter.model).__name__}")
@@ -139,11 +137,9 @@ def _checked_model(model: Any, store: GradientStore, adapter: ModuleAdapter) -> 
     return model
 
 
-def _one_class(store: GradientStore, adapter: ModuleAdapter, stay: np.ndarray) -> str | None:
-    assert store.X is not None
-    assert store.y is not None
-    adapter.one_number(store.X, store.y)  # settles whether it is a cross-entropy
-    if adapter.cross_entropy and len(np.unique(store.y[stay])) < 2:
+def _one_class(task: Forgetting, adapter: Any) -> str | None:
+    adapter.one_number(task.store.X, task.store.y)  # settles whether it is a cross-entropy
+    if adapter.cross_entropy and len(np.unique(task.data.labels[task.stay])) < 2:
         return "the rows that stay are of one class; no classifier can be fitted to them"
     return None
 
@@ -177,11 +173,11 @@ def _verdict(attempt: Attempt, outcome: Outcome, before: float, after: float) ->
     return "estimated", "; ".join(why)
 
 
-def _changed(attempt: Attempt, adapter: ModuleAdapter) -> bool:
+def _changed(attempt: Attempt, adapter: Any) -> bool:
     return not np.array_equal(adapter.of(attempt.module).parameters(), adapter.parameters())
 
 
-def _store_after(store: GradientStore, adapter: ModuleAdapter, corrected: Any, gone: np.ndarray) -> GradientStore:
+def _store_after(store: GradientStore, adapter: Any, corrected: Any, gone: np.ndarray) -> GradientStore:
     """The corrected network and no checkpoint of its training, which the forgotten rows had a part in."""
     user = adapter.of(corrected)
     last = Checkpoint(user.frozen(), store.checkpoints[-1].epoch, 0)

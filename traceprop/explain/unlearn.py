@@ -46,7 +46,7 @@ def unlearn(
     optimizer: Any = None,
     seed: int = 0,
 ) -> UnlearningResult:
-    """Take source rows out of a linear model, or a torch network, without training it again.
+    """Take source rows out of a linear model, or a network of torch or JAX, without training it again.
 
     In linear models Newton steps lead from the fitted parameters to the minimum of the objective of the rows that stay,
     features held fixed (Guo et al. 2020, "Certified data removal from machine learning models", with as many steps as it
@@ -91,7 +91,8 @@ def unlearn(
         trained on them; called twice, as networks differ from run to run.
     optimizer
         Of networks: a function from parameters to the optimizer that training used, where it is none of torch's own that the
-        context saw stepping. Given, "auto" replays the run however long it is.
+        context saw stepping. Given, "auto" replays the run however long it is. Of JAX params: to an object with optax's `init`
+        and `update`, for the steps of "rewind" and "finetune".
     seed
         Of networks: of the steps' batches and of the sample of rows that stay.
 

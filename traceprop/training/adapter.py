@@ -97,6 +97,8 @@ class AbstractGradientAdapter(AbstractAdapter):
     """A model of which nothing but per-sample gradients is known, projected where that makes them shorter."""
 
     cross_entropy: bool = False
+    in_place: bool = True
+    """Whether a model of this kind can be changed where it is."""
 
     def __init__(self, projection: Projection | None) -> None:
         self._projection = projection

@@ -55,7 +55,7 @@ class Network:
             leaves = jax.tree_util.tree_leaves(wide(params))
             x, target = self._samples(X[:1], y[:1])
             try:
-                whole = flat(self._of_leaves, leaves, x[0], target[0])
+                whole = flat(self.of_leaves, leaves, x[0], target[0])
             except (TypeError, ValueError, IndexError) as error:
                 raise ModelError(f"loss(params, x, y) fails on a sample of shape {X.shape[1:]}: {error}") from error
         self._data = whole.inputs[-2:]
@@ -64,7 +64,8 @@ class Network:
         self.layers = layers_of(self.flat, self._parameters)
         factored = {leaf for layer in self.layers for leaf in layer.leaves}
         self._rest = [k for k in self._trained if k not in factored]
-        self._functions: dict[str, Any] = {}
+        self.functions: dict[str, Any] = {}
+        """Compiled functions, by what they are for."""
         self.labels: Callable[[np.ndarray], np.ndarray | None] = _as_they_are
         self._asked = leaves, X[:ASKED].copy(), y[:ASKED].copy()
 
@@ -94,7 +95,8 @@ class Network:
         names = [tuple(self.names[k] for k in layer.leaves) for layer in self.layers]
         return [*names, self.written_out] if self._rest else names
 
-    def _of_leaves(self, leaves: Sequence[Any], x: Any, target: Any) -> Any:
+    def of_leaves(self, leaves: Sequence[Any], x: Any, target: Any) -> Any:
+        """The loss of one sample, as the user wrote it; traceable."""
         return self.loss(jax.tree_util.tree_unflatten(self._tree, leaves), x, target)
 
     def _samples(self, X: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
@@ -169,6 +171,27 @@ class Network:
         outputs = env[self._neck].reshape(-1)
         return margin(outputs, label) if kind == "margin" else outputs[0]
 
+    def facts(self, leaves: Sequence[Any], x: Any, target: Any, label: Any) -> tuple[Any, Any, Any]:
+        """Outputs (b, k), numbers (b,) and losses (b,) of samples, a penalty left out; traceable."""
+
+        def one(x: Any, target: Any, label: Any) -> tuple[Any, Any, Any]:
+            env = self.flat.run([*leaves, x, target], {}, {})
+            return env[self._neck].reshape(-1), self.number(self.kind, env, label), self.number("loss", env, label)
+
+        found: tuple[Any, Any, Any] = jax.vmap(one)(x, target, label)
+        return found
+
+    def trained(self, leaves: Sequence[Any]) -> list[Any]:
+        """Those of all leaves that are trained."""
+        return [leaves[k] for k in self._trained]
+
+    def with_trained(self, leaves: Sequence[Any], trained: Sequence[Any]) -> list[Any]:
+        """All leaves, those that are trained replaced."""
+        found = list(leaves)
+        for k, leaf in zip(self._trained, trained, strict=True):
+            found[k] = leaf
+        return found
+
     def captured(self, params: Any, X: np.ndarray, y: np.ndarray, kind: str) -> Captured:
         """The samples' numbers of a kind, with their gradients as factors in float32.
 
@@ -215,8 +238,8 @@ class Network:
 
     def _differentiated(self, kind: str) -> Any:
         """Numbers of many samples, what the layers read, and the gradients at their outputs and in all other parameters."""
-        if kind in self._functions:
-            return self._functions[kind]
+        if kind in self.functions:
+            return self.functions[kind]
         calls = [call for layer in self.layers for call in layer.calls]
         ending = self.flat.ending_at(self.flat.output if kind == "loss" else self._neck)
         needed = {value for equation in ending.equations for value in equation.outputs} | {*ending.inputs}
@@ -245,8 +268,8 @@ class Network:
             return value, read, [part.astype(jnp.float32) for part in gradients], whole
 
         assert all(call.value in needed for call in calls)
-        self._functions[kind] = jax.jit(many)
-        return self._functions[kind]
+        self.functions[kind] = jax.jit(many)
+        return self.functions[kind]
 
     def _chunks(self, X: np.ndarray, y: np.ndarray, kind: str) -> Iterator[tuple[int, Any, Any, Any]]:
         """Samples a chunk at a time, how many they are, and their labels; filled up, as each size is compiled anew."""
@@ -279,7 +302,7 @@ class Network:
     def terms(self, params: Any, values: Floats, X: np.ndarray, y: np.ndarray) -> tuple[Floats, Floats, Floats]:
         """Losses (n,) at single outputs (n,), and their first and second derivatives by them."""
         with jax.enable_x64(True):
-            if "terms" not in self._functions:
+            if "terms" not in self.functions:
 
                 def loss(z: Any, leaves: list[Any], x: Any, target: Any) -> Any:
                     return self.after(self._neck, z, leaves, x, target)
@@ -292,10 +315,10 @@ class Network:
                     curvature, (value, slope) = jax.grad(both, has_aux=True)(z, *others)
                     return value, slope, curvature
 
-                self._functions["terms"] = jax.jit(jax.vmap(all_, (0, None, 0, 0)))
+                self.functions["terms"] = jax.jit(jax.vmap(all_, (0, None, 0, 0)))
             leaves = jax.tree_util.tree_leaves(wide(params))
             x, target = self._samples(X, y)
-            found = self._functions["terms"](jnp.asarray(values), leaves, x, target)
+            found = self.functions["terms"](jnp.asarray(values), leaves, x, target)
             value, slope, curvature = (np.asarray(part) for part in found)
         return value, slope, curvature
 

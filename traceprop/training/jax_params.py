@@ -16,6 +16,7 @@ from traceprop.training.adapter import AbstractGradientAdapter
 from traceprop.training.data import plain_array
 from traceprop.training.jax_loss import SingleLoss, wide
 from traceprop.training.jax_network import Network
+from traceprop.training.jax_steps import Samples
 from traceprop.training.linearised import Linearised, of_losses, of_margins, of_outputs
 from traceprop.training.loss import check_labels
 from traceprop.training.projection import Projection
@@ -28,6 +29,8 @@ class ParamsAdapter(AbstractGradientAdapter):
 
     `networks`: what was found out of the loss, by the shapes of params and samples; shared by a network's checkpoints.
     """
+
+    in_place = False
 
     def __init__(
         self,
@@ -95,6 +98,22 @@ class ParamsAdapter(AbstractGradientAdapter):
 
     def of_losses(self, X: np.ndarray, y: np.ndarray) -> Linearised:
         return of_losses(self.network(X, y).captured(self.model, X, y, "loss"))
+
+    def of(self, params: Any) -> ParamsAdapter:
+        """The adapter of other params of the same network."""
+        return self.with_model(params)
+
+    def deciding(self, X: np.ndarray, y: np.ndarray) -> Samples:
+        """Give samples with what their losses are made of. Raises ModelError where no one number decides a sample's loss."""
+        network = self.network(X, y)
+        if network.kind == "loss":
+            super().linearised(X, y)
+        targets = self._loss.targets(y)
+        labels = None
+        if network.kind == "margin":
+            check_classes(network, targets)
+            labels = network.labels(targets)
+        return Samples(network, self._loss.inputs(X), targets, np.zeros(len(X), np.int64) if labels is None else labels)
 
     def by_layers(self, gradient: Any, names: Sequence[tuple[str, ...]]) -> list[Floats]:
         vector = self.flattened(gradient)

@@ -207,6 +207,26 @@ class Deciding:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def steps(self) -> Any:
+        """The functions that move such a network."""
+        import traceprop.training.torch_steps as steps
+
+        return steps
+
+    steps_seen = True
+    """Whether a context sees the steps of such a network's training."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The targets (n,), which are classes under cross-entropy."""
+        return np.asarray(self.targets.numpy())
+
+    def unlabelled(self, module: nn.Module, X: np.ndarray) -> Deciding:
+        """Other samples of the network, of which nothing but the outputs will be asked."""
+        inputs = inputs_of(module, X)
+        return Deciding(inputs, inputs[:, 0], self.number, self.loss)
+
     def __getitem__(self, rows: np.ndarray | slice) -> Deciding:
         at = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
         return Deciding(self.inputs[at], self.targets[at], self.number, self.loss)

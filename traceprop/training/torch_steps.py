@@ -7,7 +7,7 @@ processor, with the same steps for the same seed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from traceprop.passes.attribution.losses import Floats
 from traceprop.runtime.progress import progress
+from traceprop.training.batches import batches_of
 from traceprop.training.torch import Deciding
 
 CHUNK = 4096
@@ -73,7 +74,7 @@ def trained(
     module = start(module)
     optimizer = (make or _adam(rate))(_trainable(module))
     with progress("training steps", steps) as done:
-        for at in _batches(len(data), batch, steps, seed):
+        for at in batches_of(len(data), batch, steps, seed):
             some = data[at]
             optimizer.zero_grad()
             (sign * data.loss(module(some.inputs), some.targets).mean()).backward()
@@ -101,8 +102,8 @@ def towards(
     optimizer = torch.optim.Adam(_trainable(module), lr=rate)
     goals = torch.from_numpy(wanted).to(next(module.parameters()).dtype)
     parts = (
-        _batches(first, sizes[0], steps, seed),
-        _batches(len(data) - first, sizes[1], steps, seed + 1),
+        batches_of(first, sizes[0], steps, seed),
+        batches_of(len(data) - first, sizes[1], steps, seed + 1),
     )
     for step, (here, there) in enumerate(zip(*parts, strict=True)):
         optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -135,11 +136,11 @@ def scrubbed(
 
     for one in range(rounds):
         if 3 * one < 2 * rounds:
-            for at in _batches(len(forgotten), batch, math.ceil(len(forgotten) / batch), seed + one):
+            for at in batches_of(len(forgotten), batch, math.ceil(len(forgotten) / batch), seed + one):
                 optimizer.zero_grad()
                 (-divergence(forgotten[at])).backward()
                 optimizer.step()
-        for at in _batches(len(staying), batch, math.ceil(len(staying) / batch), seed + one):
+        for at in batches_of(len(staying), batch, math.ceil(len(staying) / batch), seed + one):
             some = staying[at]
             optimizer.zero_grad()
             (divergence(some) + staying.loss(module(some.inputs), some.targets).mean()).backward()
@@ -201,18 +202,6 @@ def _divergence(out: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     return functional.kl_div(
         functional.log_softmax(out, 1), functional.log_softmax(before, 1), reduction="batchmean", log_target=True
     )
-
-
-def _batches(n: int, size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
-    """Give `steps` batches of samples, each of them once before any comes again."""
-    rng = np.random.default_rng(seed)
-    size = min(size, n)
-    order = rng.permutation(n)
-    for _ in range(steps):
-        if len(order) < size:
-            order = np.concatenate([order, rng.permutation(n)])
-        yield order[:size]
-        order = order[size:]
 
 
 def _adam(rate: float) -> MakeOptimizer:
