@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from benchmarks.harness import measured_on, read_result, table
 from benchmarks.tasks import cifar, linear, mnist, text
 from benchmarks.tasks.linear import LinearTask
 from benchmarks.tasks.network import AbstractNetworkTask
+from benchmarks.tasks.picture import FOLDER, draw
 from benchmarks.tasks.ranks import ceiling, lds
-from benchmarks.tasks.retrained import SEED, retrained
+from benchmarks.tasks.retrained import SEED, retrained, slug
 from benchmarks.tasks.timing import cpu_seconds, one_thread
 
 
@@ -51,18 +52,19 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "last layer": {"estimator": "last-layer"},
 }
 QUICK_SUBSETS = 6
+DRAWN = {
+    "Adult": ("effect of a whole set, each", "influence"),
+    "MNIST 4 v 9": ("influence, 5 checkpoints of its training", "influence, the trained model"),
+}
 
 
 def main(quick: bool = False, tasks: Sequence[str] = ()) -> dict[str, Any]:
     if unknown := sorted(set(tasks) - set(TASKS)):
         raise SystemExit(f"no task called {', '.join(unknown)}; there are: {', '.join(TASKS)}")
-    before = {} if quick else (read_result("lds") or {}).get("measured", {})
-    measured = {}
-    for name, entry in TASKS.items():
-        if not tasks or name in tasks:
-            measured[name] = judged(entry, quick)
-        elif name in before:
-            measured[name] = before[name]
+    measured = {name: judged(entry, quick) for name, entry in TASKS.items() if not tasks or name in tasks}
+    if not quick:  # read late: another task may have been measured meanwhile
+        before = (read_result("lds") or {}).get("measured", {})
+        measured = {name: found[name] for name in TASKS for found in (before, measured) if name in found}
     return {"seed": SEED, "measured": measured, "tables": [shown(found) for found in measured.values()]}
 
 
@@ -79,6 +81,11 @@ def judged(entry: Entry, quick: bool = False) -> dict[str, Any]:
             problem, methods = _linear(task, judge, 2 if quick else 9)
         else:
             problem, methods = _network(task, judge)
+    if not quick and task.name in DRAWN:
+        drawn = {
+            name.removesuffix(", each"): (judge.predicted[name], methods[name]["lds"]) for name in DRAWN[task.name]
+        }
+        draw(FOLDER / f"lds-{slug(task.name)}.png", task.name, truth.mean(axis=0), drawn)
     theirs, _ = rows(scores(problem, quick=quick), judge, problem.fit_cpu_seconds)
     return {
         "task": task.name,
@@ -102,13 +109,17 @@ class Judge:
 
     kept: np.ndarray
     truth: np.ndarray
+    predicted: dict[str, np.ndarray] = field(default_factory=dict)
+    """By the names that were given, outcomes (s, t), foretold up to what all subsets share."""
 
-    def __call__(self, scores: np.ndarray) -> np.ndarray:
+    def __call__(self, scores: np.ndarray, name: str = "") -> np.ndarray:
         """Correlations (t,) of what scores (t, n) predict."""
-        return self.of_effects(self.kept.astype(np.float32) @ np.asarray(scores, dtype=np.float32).T)
+        return self.of_effects(self.kept.astype(np.float32) @ np.asarray(scores, dtype=np.float32).T, name)
 
-    def of_effects(self, predicted: np.ndarray) -> np.ndarray:
+    def of_effects(self, predicted: np.ndarray, name: str = "") -> np.ndarray:
         """Correlations (t,) of outcomes (s, t), foretold up to what all subsets share."""
+        if name:
+            self.predicted[name] = predicted
         return lds(predicted, self.truth.mean(axis=0))
 
 
@@ -135,11 +146,12 @@ def _linear(task: LinearTask, judge: Judge, rounds: int) -> tuple[Any, dict[str,
     methods = {}
     for (name, estimator), cost in zip(LINEAR.items(), timed, strict=False):
         found = fresh(estimator)
-        methods[name] = figures(judge(found), cost["seconds"], cost["wall"], cost["ratio"], found)
+        methods[name] = figures(judge(found, name), cost["seconds"], cost["wall"], cost["ratio"], found)
     effects, cost = engine.effect(removed, task.X_test, task.y_test), timed[-2]
     of_one = {name: value / min(10, len(removed)) for name, value in cost.items()}
-    methods["effect of a whole set, each"] = figures(
-        judge.of_effects(np.asarray(effects)), of_one["seconds"], of_one["wall"], of_one["ratio"], effects
+    name = "effect of a whole set, each"
+    methods[name] = figures(
+        judge.of_effects(np.asarray(effects), name), of_one["seconds"], of_one["wall"], of_one["ratio"], effects
     )
     return problem, methods
 
@@ -155,7 +167,7 @@ def _network(task: AbstractNetworkTask, judge: Judge) -> tuple[Any, dict[str, An
         start, began = time.process_time(), time.perf_counter()
         found = tp.attribution_engine(store, **options).scores(task.X_test, task.y_test)
         cpu, wall = time.process_time() - start, time.perf_counter() - began
-        methods[name] = figures(judge(found), cpu, wall, cpu / problem.fit_cpu_seconds, found)
+        methods[name] = figures(judge(found, name), cpu, wall, cpu / problem.fit_cpu_seconds, found)
     return problem, methods
 
 

@@ -160,3 +160,44 @@ def test_recording_leaves_the_network_that_training_does(network):
     for name, value in weights(network.train(np.arange(ROWS), 3)).items():
         np.testing.assert_array_equal(problem.weights[name], value)
     assert len(store.checkpoints) == 2
+
+
+def test_one_task_leaves_the_others_results(monkeypatch):
+    from benchmarks import lds
+
+    monkeypatch.setattr(lds, "judged", lambda entry, quick: {"of": entry, "when": "now"})
+    monkeypatch.setattr(lds, "shown", lambda found: found)
+    monkeypatch.setattr(lds, "read_result", lambda name: {"measured": {name: {"when": "before"} for name in lds.TASKS}})
+    when = {name: found["when"] for name, found in lds.main(tasks=["mnist-10"])["measured"].items()}
+    assert when == {**dict.fromkeys(lds.TASKS, "before"), "mnist-10": "now"}
+
+
+def test_a_table_says_why_a_library_has_no_score():
+    from benchmarks import lds
+
+    scored = {"lds": 0.5, "standard_error": 0.01, "cost": 0.25, "wall_seconds": 1.5}
+    found = {
+        "task": "t",
+        "test_rows": 7,
+        "subsets": 2,
+        "training_rows": 50,
+        "runs": 2,
+        "ceiling": 0.9,
+        "fit_cpu_seconds": 1.0,
+    }
+    found |= {"methods": {"influence": scored}, "peers": {"other": {"failed": "does not | apply"}}}
+    assert lds.shown(found)["rows"] == [
+        ["influence", "0.500 ± 0.010", "0.25×", "1.5 s"],
+        ["other", "failed: does not / apply", "", ""],
+    ]
+
+
+def test_a_picture_is_drawn_and_small(tmp_path):
+    pytest.importorskip("matplotlib")
+    from benchmarks.tasks.picture import draw
+
+    truth = np.random.default_rng(0).normal(size=(20, TESTS))
+    draw(tmp_path / "drawn.png", "drawn", truth, {"the truth": (truth, 1.0), "its opposite": (-truth, -1.0)})
+    written = (tmp_path / "drawn.png").read_bytes()
+    assert written.startswith(b"\x89PNG")
+    assert len(written) < 200_000
