@@ -23,7 +23,7 @@ HEADLINES = {
     r"standardise, 10⁷ cells; |MLP|ResNet|(healthcare|adult|compas)[^,]*, [\d,]+ rows \||"
     r"(logistic|MNIST).* \| (batch|epoch|op) \|",
     "granularity": "filtered, sorted, filtered",
-    "unlearning_networks": r".* \| (left alone|matching|rewind|retrain-short|\*retrained networks\*) \|",
+    "unlearning_networks": r".* \| (left alone|matching|rewind|compressed-replay|\*retrained networks\*) \|",
     "tracing": ".* 1,000 ops",
     "coverage": "[^–]|– primitives",
     "lineage": "one cell back|1,000 rows forward|.*random|element-wise|matmul|convolution of|"
