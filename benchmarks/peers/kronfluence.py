@@ -77,7 +77,7 @@ def prepare(given: Given) -> Work:
     return Work(scores, fit)
 
 
-DAMPINGS = {f"damping {each}": float(each) for each in ("1e-5", "1e-4", "1e-3")}
+DAMPINGS = {f"damping {each}": float(each) for each in ("1e-4", "1e-3", "1e-2")}
 METHODS = (
     Method(
         "kronfluence, EK-FAC",
