@@ -166,6 +166,12 @@ def test_parameters_without_layers_are_named():
     assert "scale: no layer was found for these parameters, whose part of the matrix is taken to be diagonal" in why
 
 
+def test_a_run_that_was_not_seen_is_not_replayed(stores):
+    engine = tp.attribution_engine(stores["softmax"][1], "replay", optimizer=lambda params: None)
+    with pytest.raises(ModelError, match="estimator='influence' over checkpoints"):
+        engine.scores(X_TEST, Y_TEST)
+
+
 def test_what_has_no_single_number_says_what_to_use():
     params = params_of(of_torch(2))
 

@@ -55,7 +55,10 @@ class Replay(AbstractEstimator):
 
             adapter = self.store.checkpoints[-1].adapter
             if not isinstance(adapter, ModuleAdapter):
-                raise ModelError(f"estimator='replay' is for torch modules, not for {type(self.store.model).__name__}")
+                raise ModelError(
+                    "estimator='replay' differentiates the steps of a torch optimizer, and the steps of other loops are not "
+                    "seen; estimator='influence' over checkpoints (ctx.checkpoint() on the way) follows training without them"
+                )
             assert self.store.X is not None
             assert self.store.y is not None
             self._found = Unrolled(
