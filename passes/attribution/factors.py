@@ -237,6 +237,11 @@ def products(layers: Sequence[LayerFactors], vectors: Sequence[Floats], count: i
     return total
 
 
+def whole(layers: Sequence[LayerFactors]) -> Single:
+    """Whole gradients, layer behind layer: float32 (count, size), as they are where there are few parameters."""
+    return np.concatenate([layer.flat() for layer in layers], axis=1)
+
+
 def projected(layers: Sequence[LayerFactors], count: int, dimensions: int, seed: int = 0) -> Single:
     """Whole gradients projected by one SJLT, layer behind layer: float32 (count, dimensions); none is formed whole."""
     from traceprop.passes.kernels.projection import factored_sjlt, sjlt

@@ -7,6 +7,7 @@ import pytest
 
 import traceprop as tp
 from traceprop.errors import ModelError
+from traceprop.explain.estimators import network
 
 torch = pytest.importorskip("torch")
 from traceprop.training.torch import margins  # noqa: E402
@@ -101,6 +102,27 @@ class TestGaussNewton:
         np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-3 * np.abs(expected).max())
         assert found.verdict == "estimated"
         assert "at the trained parameters" in found.why
+
+    @pytest.mark.parametrize("name", ["influence", "newton"])
+    @pytest.mark.parametrize("n", [N, 40])  # of 82 parameters
+    def test_both_forms_of_the_matrix_give_the_same(self, ring, monkeypatch, name, n):
+        X, y, X_test, y_test = ring[0][:n], ring[1][:n], *ring[2:]
+        store = trained(X, y, epochs=3)[1]
+        gradient = np.random.default_rng(0).normal(size=82)
+
+        def ask():
+            engine = tp.attribution_engine(store, name, damping=0.5)
+            found = engine.scores(X_test, y_test), engine.effect([[0, 3], [7]], X_test, y_test)
+            forms = {type(solver).__name__ for solver in engine._estimator._made.values()}
+            return forms, [*map(np.asarray, found), np.asarray(engine.attribute(gradient).scores)]
+
+        forms, found = ask()
+        assert forms == {"PrimalGaussNewton" if n > 82 else "DualGaussNewton"}
+        monkeypatch.setattr(network, "GRADIENTS", 0)
+        forms, again = ask()
+        assert forms == {"DualGaussNewton"}
+        for mine, theirs in zip(found, again, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
 
     def test_of_one_logit_and_of_two_it_is_the_same_kind_of_answer(self, ring):
         X, y, X_test, y_test = ring

@@ -17,7 +17,7 @@ from traceprop.passes.attribution.damping import (
     usual,
 )
 from traceprop.passes.attribution.ekfac import EKFAC
-from traceprop.passes.attribution.factors import DenseFactors, LayerFactors, kernel, products, projected, squares
+from traceprop.passes.attribution.factors import DenseFactors, LayerFactors, kernel, products, projected, squares, whole
 from traceprop.passes.attribution.gauss_newton import AbstractGaussNewton, DualGaussNewton, PrimalGaussNewton
 from traceprop.runtime.progress import progress
 from traceprop.training.adapter import AbstractGradientAdapter
@@ -29,6 +29,8 @@ Solver = AbstractGaussNewton | EKFAC
 CHECKPOINTS = 5
 LARGEST_KERNEL = 25_000
 """Training samples whose kernel (float32, 2.5 GB) and its factor are kept in memory."""
+GRADIENTS = 1 << 31
+"""Bytes that the gradients of all training samples may take, written out."""
 HELD_OUT = 50
 """Test rows that say how large losses are on samples that training never saw; fewer say too little."""
 DIMENSIONS = 2_048
@@ -242,7 +244,10 @@ class LastLayer(NetworkDot):
 
 
 class GaussNewtonInfluence(AbstractNetworkEstimator):
-    """Influence by the damped Gauss-Newton matrix, in dual form: of all parameters, without a gradient being formed."""
+    """Influence by the damped Gauss-Newton matrix of all parameters, in the smaller of its forms.
+
+    With more parameters than samples the dual one, samples by samples, without a gradient being formed; else the primal.
+    """
 
     name = "influence"
 
@@ -262,7 +267,7 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
         self._check_size()
 
     def _check_size(self) -> None:
-        if len(self.store) > LARGEST_KERNEL:
+        if self._smaller() > LARGEST_KERNEL:
             raise ModelError(
                 f"the kernel of {len(self.store):,} training rows takes more memory than is sensible; "
                 "estimator='trak' projects the gradients instead"
@@ -282,14 +287,31 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
         _check_curved(train)
         return -self.answer(self._solver(checkpoint, train, None), found[None])[0]
 
+    def _smaller(self) -> int:
+        """Rows of the matrix: as many as there are samples, or as gradients have numbers, where those fit in memory."""
+        samples, adapter = len(self.store), self.checkpoints[-1].adapter
+        return adapter.size if 4 * samples * adapter.size <= GRADIENTS and adapter.size < samples else samples
+
+    def _is_primal(self, train: Linearised) -> bool:
+        return sum(layer.size for layer in train.layers) < len(train) > self._smaller()
+
     def made(self, train: Linearised) -> Solver:
         """The Gauss-Newton matrix of the training samples."""
-        whole = kernel(train.layers, train.layers, len(train), len(train))
-        return DualGaussNewton(whole, train.roots, train.residuals)
+        if self._is_primal(train):
+            return PrimalGaussNewton(whole(train.layers), train.roots, train.residuals)
+        dual = kernel(train.layers, train.layers, len(train), len(train))
+        return DualGaussNewton(dual, train.roots, train.residuals)
 
     def asked(self, tests: Linearised, train: Linearised) -> Any:
         """Test samples as the matrix is asked about them."""
+        if self._is_primal(train):
+            return whole(tests.layers)
         return kernel(tests.layers, train.layers, len(tests), len(train))
+
+    def _products(self, checkpoint: Checkpoint, train: Linearised, gradient: Any) -> np.ndarray:
+        if not self._is_primal(train):
+            return super()._products(checkpoint, train, gradient)
+        return np.concatenate(checkpoint.adapter.by_layers(gradient, train.names)).astype(np.float32)
 
     def _solver(self, checkpoint: Checkpoint, train: Linearised, unseen: float | None) -> Solver:
         if checkpoint not in self._made:
@@ -313,7 +335,7 @@ class GaussNewtonInfluence(AbstractNetworkEstimator):
         return _held_out_damping(spectrum, solver, train, unseen)
 
     def _affordable(self) -> bool:
-        return 8 * len(self.store) ** 2 * len(self.checkpoints) <= 2 << 30
+        return 8 * len(self.store) * self._smaller() * len(self.checkpoints) <= 2 << 30
 
     def _unseen_loss(self, X: np.ndarray, losses: np.ndarray) -> float | None:
         """The mean loss of the test rows that are no training rows, where they are enough."""
@@ -344,6 +366,10 @@ class GaussNewtonNewton(GaussNewtonInfluence):
     """`influence` with the matrix of the samples that stay: leverages corrected, and for a set its own (`effect`)."""
 
     name = "newton"
+
+    def _smaller(self) -> int:
+        """Leverages of sets are samples by samples, whichever form the matrix has."""
+        return len(self.store) if len(self.store) > LARGEST_KERNEL else super()._smaller()
 
     def answer(self, solver: Any, asked: Any) -> np.ndarray:
         return solver.scores_left_out(asked)
