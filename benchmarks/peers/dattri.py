@@ -126,7 +126,7 @@ def ekfac(given: Given) -> Work:
 
 
 DAMPINGS = {f"damping {each}": float(each) for each in ("1e-2", "1")}
-LAST = {"no damping, the default": 0.0, "damping 1": 1.0, "damping 10": 10.0, "damping 100": 100.0}
+LAST = {"no damping, the default": 0.0} | {f"damping {each:g}": each for each in (1.0, 10.0, 100.0, 1e3, 1e4)}
 METHODS = (
     Method("dattri, explicit influence", explicit, {"no damping beside the penalty": 0.0}, ("linear",)),
     Method("dattri, explicit influence of the last layer", explicit, LAST, NETWORKS),
