@@ -12,7 +12,7 @@ import importlib.util
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from benchmarks.harness import table
+from benchmarks.harness import table, write_result
 from benchmarks.workloads.apart import apart
 from benchmarks.workloads.pairs import PAIRS, Aim
 
@@ -64,13 +64,16 @@ def main(quick: bool = False) -> dict[str, Any]:
 
 
 def training(quick: bool) -> dict[str, Any]:
-    """What recording a training loop costs: `benchmarks/training.py`, where there is one."""
+    """What recording a training loop costs: `benchmarks/training.py`, where there is one; its figures are kept as its own too."""
     if importlib.util.find_spec("benchmarks.training") is None:
         return {}
     print("training loops …", flush=True)
     from benchmarks import training as loops
 
-    return dict(loops.main(quick=quick))
+    found = dict(loops.main(quick=quick))
+    if not quick:
+        write_result("training", found)
+    return found
 
 
 def whole_calls(calls: Iterable[Row], by_xla: Iterable[Row]) -> dict[str, Any]:

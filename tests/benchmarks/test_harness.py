@@ -116,3 +116,15 @@ def test_overhead_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     monkeypatch.setattr(overhead, "training", lambda quick: {})
     assert main(["overhead", "--quick"]) == 0
     assert "traceprop" in capsys.readouterr().out
+
+
+def test_the_loops_that_overhead_times_have_figures_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import overhead
+    from benchmarks import training as loops
+
+    kept: dict[str, object] = {}
+    monkeypatch.setattr(loops, "main", lambda quick: {"quick": quick})
+    monkeypatch.setattr(overhead, "write_result", kept.__setitem__)
+    assert overhead.training(quick=True) == {"quick": True}
+    assert not kept
+    assert overhead.training(quick=False) == kept["training"] == {"quick": False}
