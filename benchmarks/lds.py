@@ -198,6 +198,8 @@ def shown(found: dict[str, Any]) -> dict[str, Any]:
             f", {found['runs']} seeds each; a perfect predictor would reach {found['ceiling']:.3f}. Cost: CPU time, one thread, "
             f"over one training run's ({found['fit_cpu_seconds']:.1f} s)."
         )
+    if found.get("remark"):  # written by hand into the results, of a run that was not like others
+        note += f" {found['remark']}"
     rows = [[name, *cells(method)] for name, method in found["methods"].items()]
     rows += [[name, *cells(method)] for name, method in found["peers"].items()]
     return table([found["task"], "LDS", "cost", "wall time"], rows, note)

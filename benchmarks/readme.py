@@ -23,6 +23,8 @@ HEADLINES = {
     r"standardise, 10⁷ cells; |MLP|ResNet|(healthcare|adult|compas)[^,]*, [\d,]+ rows \||"
     r"(logistic|MNIST).* \| (batch|epoch|op) \|",
     "granularity": "filtered, sorted, filtered",
+    "lds": r"(influence|effect of|ekfac, |trak, )|(traker|dattri|kronfluence|captum).*(best of|explicit|TRAK|models)|"
+    r"published traceprop 0.7.0, trak",
     "unlearning_networks": r".* \| (left alone|matching|rewind|compressed-replay|\*retrained networks\*) \|",
     "tracing": ".* 1,000 ops",
     "coverage": "[^–]|– primitives",

@@ -59,7 +59,7 @@ def draw(path: Path, title: str, actual: np.ndarray, predicted: Mapping[str, tup
     for handle in legend.legend_handles:
         handle.set(alpha=1.0, sizes=[18])
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    figure.savefig(path, bbox_inches="tight", metadata={"Software": None})
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
