@@ -131,7 +131,7 @@ def margins(out: Any, y: Any) -> Any:
 
     if out.shape[-1] == 1:
         return out.squeeze(-1) * (2 * y - 1).to(out.dtype)
-    own = torch.nn.functional.one_hot(y, out.shape[-1]).bool()
+    own = torch.arange(out.shape[-1]) == y.unsqueeze(-1)  # one_hot looks at the values, which vmap forbids
     return (out * own).sum(dim=-1) - out.masked_fill(own, -torch.inf).logsumexp(dim=-1)
 
 

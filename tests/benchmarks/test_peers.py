@@ -159,7 +159,9 @@ def test_margins_are_the_log_odds_of_the_label_and_losses_fall_with_them():
     torch.testing.assert_close(margins(logit, y), torch.tensor([0.3, 2.0]))
     two = torch.cat([torch.zeros_like(logit), logit], dim=1)
     torch.testing.assert_close(margins(two, y), margins(logit, y))
+    one_by_one = torch.func.vmap(lambda out, label: margins(out.unsqueeze(0), label.unsqueeze(0)).sum())
     for out in (logit, two):
+        torch.testing.assert_close(one_by_one(out, y), margins(out, y))
         torch.testing.assert_close(losses(out, y), torch.nn.functional.softplus(-margins(out, y)))
 
 
