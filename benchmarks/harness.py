@@ -124,5 +124,5 @@ def read_result(name: str) -> dict[str, Any] | None:
 
 def known() -> list[str]:
     """Return the names of the benchmarks in this folder."""
-    helpers = {"__init__", "__main__", "harness", "readme"}
+    helpers = {"__init__", "__main__", "harness", "markdown", "readme"}
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in helpers)

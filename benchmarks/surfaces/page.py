@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import read_result
-from benchmarks.readme import markdown_table
+from benchmarks.markdown import markdown_table
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "coverage.md"
 HEAD = """# What traces

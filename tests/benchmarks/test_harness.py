@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,16 @@ def checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
 
 
-def test_interleaved_gives_the_ratio() -> None:
-    from benchmarks.harness import interleaved
+def test_interleaved_gives_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import harness
 
-    found = interleaved(lambda: time.sleep(0.004), lambda: time.sleep(0.012), pairs=7)
-    assert 1.5 < found["median"] < 4.5
+    taken = iter([9.0, 9.0, *[1.0, 3.0] * 7])  # the first calls are told apart, and who goes first alternates
+    monkeypatch.setattr(harness, "seconds", lambda call: call() * next(taken))
+    found = harness.interleaved(lambda: 1.0, lambda: 1.0, pairs=7)
+    assert found["ratios"] == [3.0, 1 / 3, 3.0, 1 / 3, 3.0, 1 / 3, 3.0]
+    assert found["median"] == 3.0
     assert found["low"] <= found["median"] <= found["high"]
-    assert len(found["ratios"]) == 7
+    assert found["plain_first_seconds"] == found["traced_first_seconds"] == 9.0
 
 
 def test_results_say_what_they_were_measured_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +57,7 @@ def test_tables_go_between_their_markers(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_several_tables_go_one_below_the_other() -> None:
     from benchmarks.harness import table
-    from benchmarks.readme import markdown
+    from benchmarks.markdown import markdown
 
     place = {"cores": 2, "processor": "some"}
     one, two = table(["a", "b"], [["1", "2"]], "First."), table(["c"], [["3"]], "Second.")
@@ -67,7 +69,7 @@ def test_several_tables_go_one_below_the_other() -> None:
 
 def test_headlines_are_some_rows() -> None:
     from benchmarks.harness import table
-    from benchmarks.readme import markdown
+    from benchmarks.markdown import markdown
 
     place = {"cores": 2, "processor": "some"}
     rows = [["one", "a", "1"], ["", "b", "2"], ["two", "a", "3"], ["", "b", "4"], ["", "c", "5"]]

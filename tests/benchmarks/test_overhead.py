@@ -22,12 +22,26 @@ def test_the_interval_holds_the_median_as_often_as_it_says():
     assert interval([3.0, 1.0, 2.0]) == (1.0, 3.0)
 
 
-def test_turns_count_calls_and_ratios():
+class Clock:
+    """Time that goes by when it is told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    process_time = perf_counter
+
+
+def test_turns_count_calls_and_ratios(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(pairs, "time", clock)
     called = {"plain": 0, "twice": 0}
 
     def work(name, times):
         called[name] += 1
-        sum(range(20_000 * times))
+        clock.now += 1e-3 * times
 
     before = []
     found = in_turns(
@@ -36,8 +50,9 @@ def test_turns_count_calls_and_ratios():
     assert set(found) == {"twice"}
     times = found["twice"]
     assert times["pairs"] == 5
-    assert times["interval"][0] <= times["median"] <= times["interval"][1]
-    assert times["median"] > 1.0
+    assert times["median"] == pytest.approx(2.0)
+    assert times["interval"] == pytest.approx([2.0, 2.0])
+    assert times["extra"] == pytest.approx(1e-3)
     assert called["plain"] > called["twice"] > 5
     assert len(before) >= 5 + 2
 
