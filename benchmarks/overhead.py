@@ -55,6 +55,7 @@ def main(quick: bool = False) -> dict[str, Any]:
         pipelines(found["tables"]),
     ]
     trained = found["training"]
+    found["pipelines"] = found.pop("tables")  # a result's "tables" are those to be shown
     return {
         "pairs": PAIRS,
         "failed": failed,
