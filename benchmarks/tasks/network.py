@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,14 +83,14 @@ class AbstractNetworkTask(ABC):
         """Train pass by pass over the rows; yields the number of passes behind."""
         import torch
 
-        torch.set_flush_denormal(True)  # what Adam keeps of inputs that are always 0 would slow everything down
         optimizer = self.make_optimizer(model.parameters())
         X, y, loss = torch.from_numpy(self.X[rows]), torch.from_numpy(self.y[rows]), self.loss()
         for epoch in range(self.epochs):
-            for at in torch.randperm(len(X)).split(self.batch):
-                optimizer.zero_grad()
-                loss(model(X[at]), y[at]).backward()
-                optimizer.step()
+            with flushed():
+                for at in torch.randperm(len(X)).split(self.batch):
+                    optimizer.zero_grad()
+                    loss(model(X[at]), y[at]).backward()
+                    optimizer.step()
             yield epoch + 1
 
     def margins(self, model: Any) -> np.ndarray:
@@ -131,6 +132,18 @@ class AbstractNetworkTask(ABC):
             self.name, self.X, self.y, self.X_test, self.y_test, self.architecture, moments[-1], moments, training, fit
         )
         return ctx.gradient_store, problem
+
+
+@contextmanager
+def flushed() -> Iterator[None]:
+    """Subnormal numbers count as 0 meanwhile: what Adam keeps of inputs that are always 0 would slow everything down."""
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def weights(model: Any) -> Weights:

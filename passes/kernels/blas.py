@@ -13,34 +13,33 @@ from contextlib import contextmanager
 from typing import Any
 
 _lock = threading.Lock()
-_users = 0
-_threads = 1
-_limit: Any = None
+_threads: int | None = None
+"""How many threads BLAS took per product before somebody limited it; None while nobody does."""
 
 
 @contextmanager
 def one_thread_per_call() -> Iterator[int]:
     """Give how many threads BLAS took per product; while this lasts, it takes one, in the whole process.
 
-    Several may last at a time: the last to end puts things back. A BLAS that cannot be told (Apple's) keeps its threads,
-    and 1 is given: a second would get in its way.
+    Who began puts things back, even where another thread is still at it, which then shares its products out again:
+    OpenBLAS heeds only the thread that told it before. A BLAS that cannot be told (Apple's) keeps its threads, and 1 is
+    given: a second would get in its way.
     """
-    global _users, _threads, _limit
+    global _threads
+    limit = None
     with _lock:
-        if not _users:
+        if _threads is None:
             blas = _blas()
             _threads = max((library["num_threads"] for library in blas.info()), default=1)
-            _limit = blas.limit(limits=1)
-        _users += 1
+            limit = blas.limit(limits=1)
         threads = _threads
     try:
         yield threads
     finally:
-        with _lock:
-            _users -= 1
-            if not _users:
-                _limit.restore_original_limits()
-                _limit = None
+        if limit is not None:
+            with _lock:
+                limit.restore_original_limits()
+                _threads = None
 
 
 @functools.cache
