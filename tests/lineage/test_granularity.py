@@ -99,7 +99,7 @@ def test_arrays(program):
     check(found)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=18, deadline=None)
 @given(table_programs.programs(), table_programs.frames(), table_programs.frames(4))
 def test_tables(program, left, right):
     found = {}

@@ -24,7 +24,7 @@ def quickly(monkeypatch):
     monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=QUICKLY))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False)
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False)
 @given(programs(max_steps=20))
 def test_traced_is_sound(program):
     function = tp.trace(lambda *given: program(*given))
