@@ -22,9 +22,9 @@ GRADIENTS = 300
 def separable_half(objective: LinearObjective, theta: np.ndarray) -> str | None:
     """Say so where a random half of the kept rows is linearly separable (as all of them are then, or nearly); else None.
 
-    Predictions are then free to move with any row that goes: on a fit of 1,000 rows and 301 features, linear
-    datamodeling scores of every method fall to 0.15 and below. A half is separable where descent on its
-    cross-entropy, without a penalty, comes to tell all rows apart; where it comes to a minimum instead, it is not.
+    Predictions are then free to move with any row that goes; docs/attribution.md has what scores are worth there. A
+    half is separable where descent on its cross-entropy, without a penalty, comes to tell all rows apart; where it
+    comes to a minimum instead, it is not.
     """
     if not objective.loss.cross_entropy or objective.count < 2:
         return None

@@ -12,7 +12,7 @@ import numpy as np
 
 from traceprop.errors import ModelError
 from traceprop.passes.attribution.losses import Floats, Terms
-from traceprop.training.loss import check_batch
+from traceprop.training.loss import check_batch, exact_targets
 
 PROBED = 16
 
@@ -37,11 +37,7 @@ class SingleLoss:
 
     def targets(self, y: np.ndarray) -> np.ndarray:
         """Give targets in the type that the loss takes. Raises ModelError where that would change them."""
-        targets = y.astype(self.dtype)
-        if not np.array_equal(targets, y):
-            row = int(np.argwhere(targets != y)[0][0])
-            raise ModelError(f"target {y[row].tolist()!r} of row {row} is no {self.dtype}, which the loss takes")
-        return targets
+        return exact_targets(y, self.dtype)
 
 
 def single_loss(loss: Callable[..., Any], params: Any, X: np.ndarray, y: np.ndarray) -> SingleLoss:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,15 @@ def cross_entropy_of(losses: Losses, logits: Floats, targets: np.ndarray) -> Sam
         if not np.allclose(losses(tried, targets), mine, rtol=1e-6, atol=1e-9):
             return None
     return closed
+
+
+def exact_targets(y: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Give targets in the type that a loss takes. Raises ModelError where that would change them."""
+    targets = y.astype(dtype)
+    if not np.array_equal(targets, y):
+        row = int(np.argwhere(targets != y)[0][0])
+        raise ModelError(f"target {y[row].tolist()!r} of row {row} is no {dtype}, which the loss takes")
+    return targets
 
 
 def check_labels(targets: np.ndarray, classes: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from traceprop.errors import ModelError
-from traceprop.training.loss import check_batch
+from traceprop.training.loss import check_batch, exact_targets
 
 PROBED = 16
 
@@ -39,11 +39,7 @@ class SingleLoss:
 
     def targets(self, y: np.ndarray) -> np.ndarray:
         """Give targets in the type that the loss takes. Raises ModelError where that would change them."""
-        targets = y.astype(self.dtype)
-        if not np.array_equal(targets, y):
-            row = int(np.argwhere(targets != y)[0][0])
-            raise ModelError(f"target {y[row].tolist()!r} of row {row} is no {self.dtype}, which the loss takes")
-        return targets
+        return exact_targets(y, self.dtype)
 
     def many(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Give the losses of (n, k) logits: float64 (n,)."""
